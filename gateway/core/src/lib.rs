@@ -1,1 +1,9 @@
-//! Under construction.
+//! A gateway without its sockets: Phoenix and WebSocket codecs, sessions and their channels, what the gateway wants of
+//! which topic, and the publishes on their way.
+//!
+//! It promises the frames of Phoenix, one for one, to whoever asks for nothing else. *Invariant:* inputs go in, effects
+//! come out; time is an argument, so that a seed replays exactly.
+//! Leaves out: sockets, gRPC, timers (`ringcast-gateway`), and everything a topic's owner decides.
+
+pub mod gateway;
+pub mod phoenix;

@@ -6,7 +6,11 @@
 //! Leaves out: storing records and leases (`ringcast-ring-store`), moving bytes.
 
 mod change;
+mod hash;
 mod snapshot;
+mod table;
 
 pub use change::{Change, Expect, Guard, Op, Refused};
+pub use hash::{Seeds, birth_digest};
 pub use snapshot::{Changed, Revision, Snapshot, Stored};
+pub use table::{SlotOwner, SlotTable};

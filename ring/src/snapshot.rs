@@ -95,19 +95,31 @@ impl Snapshot {
 
     /// Every slot record, in slot order.
     pub fn slots(&self) -> impl Iterator<Item = (Slot, Revision, &SlotRecord)> {
-        let range = (Bound::Included(Key::Slot(Slot(0))), Bound::Included(Key::Slot(Slot(u16::MAX))));
-        self.records.range(range).filter_map(|(key, stored)| match (key, &stored.record) {
-            (Key::Slot(slot), Record::Slot(record)) => Some((*slot, stored.revision, record)),
-            _ => None,
-        })
+        let range = (
+            Bound::Included(Key::Slot(Slot(0))),
+            Bound::Included(Key::Slot(Slot(u16::MAX))),
+        );
+        self.records
+            .range(range)
+            .filter_map(|(key, stored)| match (key, &stored.record) {
+                (Key::Slot(slot), Record::Slot(record)) => Some((*slot, stored.revision, record)),
+                _ => None,
+            })
     }
 
     /// Every registered node, in id order.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, &NodeRecord)> {
-        self.records.iter().filter_map(|(key, stored)| match (key, &stored.record) {
-            (Key::Node(id), Record::Node(record)) => Some((id, record)),
-            _ => None,
-        })
+        // Keys are ordered by kind: the nodes lie between the last slot and the planner.
+        let range = (
+            Bound::Excluded(Key::Slot(Slot(u16::MAX))),
+            Bound::Excluded(Key::Planner),
+        );
+        self.records
+            .range(range)
+            .filter_map(|(key, stored)| match (key, &stored.record) {
+                (Key::Node(id), Record::Node(record)) => Some((id, record)),
+                _ => None,
+            })
     }
 
     /// The node of this id, if it is registered.
@@ -122,7 +134,8 @@ impl Snapshot {
     /// Whether this life of the node is registered.
     #[must_use]
     pub fn alive(&self, node: &NodeRef) -> bool {
-        self.node(&node.node).is_some_and(|record| record.incarnation == node.incarnation)
+        self.node(&node.node)
+            .is_some_and(|record| record.incarnation == node.incarnation)
     }
 
     /// Who plans, if anyone.

@@ -7,3 +7,4 @@
 
 pub mod gateway;
 pub mod phoenix;
+pub mod websocket;

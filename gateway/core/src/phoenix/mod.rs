@@ -1,10 +1,27 @@
 //! The Phoenix Channels protocol: messages and the serializers V1 and V2.
+//!
+//! It promises Phoenix's frames, one for one. *Invariant:* what a client sent is checked once and then passed on as the
+//! bytes it was; nothing is ever parsed into a tree and written again.
+//! Leaves out: what a message means (`crate::gateway`), and WebSocket frames from clients (`crate::websocket`).
+
+mod binary;
+mod decode;
+mod depth;
+mod encode;
+mod json;
+mod publish;
 
 use bytes::Bytes;
 use ringcast_proto::Topic;
 
+pub use binary::decode_binary;
+pub use decode::{DecodeError, REF_BYTES_MAX, decode_text};
+pub use encode::{FieldTooLong, Tail, binary_broadcast, binary_push, binary_reply, push, reply};
+pub use json::{Json, is_object};
+pub use publish::{BadPublish, PublishBody, publish_body};
+
 /// How a connection writes its messages; chosen by `vsn` at the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Serializer {
     /// `~> 1.0.0`: a JSON object.
     V1,
@@ -12,9 +29,27 @@ pub enum Serializer {
     V2,
 }
 
-/// The text of one JSON value, checked and otherwise left alone.
-#[derive(Debug, Clone)]
-pub struct Json(pub Bytes);
+impl Serializer {
+    /// What the query's `vsn` chooses: absent is V1. `None` for a version nobody serves, which refuses the handshake.
+    #[must_use]
+    pub fn from_vsn(vsn: Option<&str>) -> Option<Serializer> {
+        let Some(vsn) = vsn else {
+            return Some(Serializer::V1);
+        };
+        // `~> 1.0.0` means 1.0 and any patch; a pre-release sorts before it and a build is no matter.
+        let (numbers, _build) = vsn.split_once('+').unwrap_or((vsn, ""));
+        let (minor, patch) = numbers.rsplit_once('.')?;
+        let canonical = patch == "0" || !patch.starts_with('0');
+        if patch.is_empty() || !canonical || !patch.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        match minor {
+            "1.0" => Some(Serializer::V1),
+            "2.0" => Some(Serializer::V2),
+            _ => None,
+        }
+    }
+}
 
 /// What a message carries.
 #[derive(Debug, Clone)]
@@ -25,6 +60,28 @@ pub enum Payload {
     Binary(Bytes),
     /// JSON nested deeper than [`DEPTH_MAX`]: to be refused.
     TooDeep,
+    /// A binary message of kind 3, Supabase's own; only `realtime:*` takes it, others answer `bad_request`.
+    UserBroadcast(UserBroadcast),
+}
+
+/// The fields of a binary message of kind 3.
+#[derive(Debug, Clone)]
+pub struct UserBroadcast {
+    /// The event the user named; the message's own event is `broadcast`.
+    pub event: Box<str>,
+    /// A JSON object, or nothing.
+    pub metadata: Option<Json>,
+    /// What is broadcast.
+    pub data: UserData,
+}
+
+/// The data of a [`UserBroadcast`], by its encoding.
+#[derive(Debug, Clone)]
+pub enum UserData {
+    /// Encoding 0.
+    Binary(Bytes),
+    /// Encoding 1.
+    Json(Json),
 }
 
 /// Deepest nesting of a payload that is taken.
@@ -50,3 +107,41 @@ pub struct Message {
 /// A message as it goes on a WebSocket: header and text in one piece, the same bytes for every session that gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame(pub Bytes);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h2_the_vsn_chooses_the_serializer() {
+        assert_eq!(Serializer::from_vsn(None), Some(Serializer::V1));
+        for (vsn, serializer) in [
+            ("1.0.0", Serializer::V1),
+            ("1.0.7", Serializer::V1),
+            ("2.0.0", Serializer::V2),
+        ] {
+            assert_eq!(Serializer::from_vsn(Some(vsn)), Some(serializer), "{vsn}");
+        }
+    }
+
+    #[test]
+    fn h2_every_other_vsn_is_refused() {
+        for vsn in [
+            "2.1.0",
+            "1.1.0",
+            "3.0.0",
+            "2",
+            "abc",
+            "",
+            "9",
+            "2.0",
+            "2.0.0-rc.1",
+            "2.0.00",
+            "2.0.",
+            " 2.0.0",
+            "2.0.0 ",
+        ] {
+            assert_eq!(Serializer::from_vsn(Some(vsn)), None, "{vsn:?}");
+        }
+    }
+}

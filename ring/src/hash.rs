@@ -76,6 +76,15 @@ pub fn birth_digest(birth: &Birth) -> u64 {
     xxh3_64(&bytes)
 }
 
+/// A number drawn from `entropy` for a purpose: the same for the same arguments, unrelated for others.
+pub(crate) fn draw(entropy: u64, purpose: &str, attempt: u32) -> u64 {
+    let mut bytes = Vec::with_capacity(purpose.len() + 5);
+    bytes.extend_from_slice(purpose.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&attempt.to_le_bytes());
+    xxh3_64_with_seed(&bytes, entropy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

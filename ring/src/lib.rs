@@ -6,11 +6,23 @@
 //! Leaves out: storing records and leases (`ringcast-ring-store`), moving bytes.
 
 mod change;
+mod claim;
 mod hash;
+mod placement;
+mod planner;
+mod rebalance;
+mod ring;
 mod snapshot;
+mod status;
 mod table;
 
 pub use change::{Change, Expect, Guard, Op, Refused};
+pub use claim::{SLOTS_PER_CHANGE, claim, claims};
 pub use hash::{Seeds, birth_digest};
+pub use placement::{Holder, Layout, Place};
+pub use planner::{Config as PlannerConfig, Planner};
+pub use rebalance::Transfer;
+pub use ring::{Error as RingError, Ring, Walk};
 pub use snapshot::{Changed, Revision, Snapshot, Stored};
+pub use status::{GatewayStatus, MovePhase, MoveStatus, NodeState, NodeStatus, Status};
 pub use table::{SlotOwner, SlotTable};

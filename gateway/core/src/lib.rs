@@ -6,5 +6,6 @@
 //! Leaves out: sockets, gRPC, timers (`ringcast-gateway`), and everything a topic's owner decides.
 
 pub mod gateway;
+pub mod origin;
 pub mod phoenix;
 pub mod websocket;

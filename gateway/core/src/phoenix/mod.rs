@@ -10,6 +10,8 @@ mod depth;
 mod encode;
 mod json;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use ringcast_proto::Topic;
@@ -107,41 +109,3 @@ pub struct Message {
 /// A message as it goes on a WebSocket: header and text in one piece, the same bytes for every session that gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame(pub Bytes);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn h2_the_vsn_chooses_the_serializer() {
-        assert_eq!(Serializer::from_vsn(None), Some(Serializer::V1));
-        for (vsn, serializer) in [
-            ("1.0.0", Serializer::V1),
-            ("1.0.7", Serializer::V1),
-            ("2.0.0", Serializer::V2),
-        ] {
-            assert_eq!(Serializer::from_vsn(Some(vsn)), Some(serializer), "{vsn}");
-        }
-    }
-
-    #[test]
-    fn h2_every_other_vsn_is_refused() {
-        for vsn in [
-            "2.1.0",
-            "1.1.0",
-            "3.0.0",
-            "2",
-            "abc",
-            "",
-            "9",
-            "2.0",
-            "2.0.0-rc.1",
-            "2.0.00",
-            "2.0.",
-            " 2.0.0",
-            "2.0.0 ",
-        ] {
-            assert_eq!(Serializer::from_vsn(Some(vsn)), None, "{vsn:?}");
-        }
-    }
-}

@@ -55,22 +55,23 @@ impl Opcode {
 /// Longest payload of a control frame.
 pub(super) const CONTROL_BYTES_MAX: usize = 125;
 
-/// Longest header a server writes.
-const HEADER_BYTES_MAX: usize = 10;
-
-/// Writes the header of a whole frame, and makes room for its `len` bytes.
+/// Writes the header of a whole frame, and makes room for exactly its `len` bytes.
 pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
-    out.reserve_exact(len + HEADER_BYTES_MAX);
-    out.push(0x80 | opcode.bits());
+    let first = 0x80 | opcode.bits();
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ 0..=125), _) => out.push(len),
-        (_, Ok(len)) => {
-            out.push(126);
-            out.extend(len.to_be_bytes());
+        (Ok(short @ 0..=125), _) => {
+            out.reserve_exact(2 + len);
+            out.extend([first, short]);
+        }
+        (_, Ok(medium)) => {
+            out.reserve_exact(4 + len);
+            out.extend([first, 126]);
+            out.extend(medium.to_be_bytes());
         }
         _ => {
-            out.push(127);
-            // usize is at most 64 bits wide wherever Rust runs.
+            out.reserve_exact(10 + len);
+            out.extend([first, 127]);
+            // A usize has at most 64 bits wherever Rust runs.
             out.extend((len as u64).to_be_bytes());
         }
     }

@@ -1,0 +1,579 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use ringcast_proto::Topic;
+
+use super::*;
+
+fn json(text: &str) -> Json {
+    Json(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn text(serializer: Serializer, text: &str) -> Result<Message, DecodeError> {
+    decode_text(serializer, Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn v2(message: &str) -> Message {
+    text(Serializer::V2, message).unwrap()
+}
+
+fn hex(digits: &str) -> Bytes {
+    let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+fn binary(digits: &str) -> Result<Message, DecodeError> {
+    decode_binary(Serializer::V2, hex(digits))
+}
+
+fn topic(name: &str) -> Topic {
+    Topic::parse(name.as_bytes()).unwrap()
+}
+
+/// What a frame carries, its header checked and taken off.
+fn body(frame: &Frame, first: u8) -> Bytes {
+    assert_eq!(frame.0[0], first);
+    let (header, len) = match frame.0[1] {
+        126 => (4, usize::from(u16::from_be_bytes([frame.0[2], frame.0[3]]))),
+        short => (2, usize::from(short)),
+    };
+    assert_eq!(frame.0.len(), header + len);
+    frame.0.slice(header..)
+}
+
+fn shown(frame: &Frame) -> String {
+    String::from_utf8(body(frame, 0x81).to_vec()).unwrap()
+}
+
+fn payload(message: &Message) -> &str {
+    match &message.payload {
+        Payload::Json(json) => std::str::from_utf8(json.as_bytes()).unwrap(),
+        other => panic!("{other:?} is no JSON"),
+    }
+}
+
+#[test]
+fn h2_the_vsn_chooses_the_serializer() {
+    assert_eq!(Serializer::from_vsn(None), Some(Serializer::V1));
+    for (vsn, serializer) in [
+        ("1.0.0", Serializer::V1),
+        ("1.0.7", Serializer::V1),
+        ("2.0.0", Serializer::V2),
+    ] {
+        assert_eq!(Serializer::from_vsn(Some(vsn)), Some(serializer), "{vsn}");
+    }
+}
+
+#[test]
+fn h2_every_other_vsn_is_refused() {
+    for vsn in [
+        "2.1.0",
+        "1.1.0",
+        "3.0.0",
+        "2",
+        "abc",
+        "",
+        "9",
+        "2.0",
+        "2.0.0-rc.1",
+        "2.0.00",
+        "2.0.",
+        " 2.0.0",
+        "2.0.0 ",
+    ] {
+        assert_eq!(Serializer::from_vsn(Some(vsn)), None, "{vsn:?}");
+    }
+}
+
+#[test]
+fn v2_text_is_a_list_of_five_and_more_are_ignored() {
+    for message in [
+        r#"["1","2","topics:matrix","publish",["event", {"a": 1}]]"#,
+        r#" [ "1" , "2" , "topics:matrix" , "publish" , ["event", {"a": 1}] , 6 , [[]] ] "#,
+    ] {
+        let message = v2(message);
+        assert_eq!(
+            (message.join_ref.as_bytes(), message.reference.as_bytes()),
+            (&b"\"1\""[..], &b"\"2\""[..])
+        );
+        assert_eq!(message.topic_name, Some(topic("topics:matrix")));
+        assert_eq!(message.topic.as_bytes(), b"\"topics:matrix\"");
+        assert_eq!(message.event.as_deref(), Some("publish"));
+        assert_eq!(payload(&message), r#"["event", {"a": 1}]"#, "as it was written");
+    }
+}
+
+#[test]
+fn v1_text_is_an_object_whose_join_ref_is_optional() {
+    let message = r#"{"payload":{"b": 1},"x":[{}],"event":"ping","topic":"room:1","r\u0065f":"1","ref":7}"#;
+    let message = text(Serializer::V1, message).unwrap();
+    assert!(message.join_ref.is_null());
+    assert_eq!(
+        message.reference.as_bytes(),
+        b"7",
+        "of a key given twice the last one counts"
+    );
+    assert_eq!(
+        (message.event.as_deref(), payload(&message)),
+        (Some("ping"), r#"{"b": 1}"#)
+    );
+    let joined = r#"{"join_ref":"3","topic":"t","event":"e","payload":null,"ref":null}"#;
+    assert_eq!(text(Serializer::V1, joined).unwrap().join_ref, json("\"3\""));
+}
+
+#[test]
+fn c1_what_is_no_message_is_undecodable() {
+    let v2 = [
+        "",
+        " ",
+        "x",
+        "null",
+        "17",
+        "\"a\"",
+        "{}",
+        "[]",
+        "[1,2,3,4]",
+        "[1,2,3,4,5",
+        "[1,2,3,4,5]]",
+        "[1,2,3,4,]",
+        r#"{"topic":"t","event":"e","payload":{},"ref":"1"}"#,
+        "[1,2,\"\u{1}\",4,5]",
+        "[1,2,\"t\",\"e\",{a:1}]",
+        "[01,2,3,4,5]",
+    ];
+    for message in v2 {
+        assert!(text(Serializer::V2, message).is_err(), "{message}");
+    }
+    assert_eq!(
+        text(Serializer::V2, "[1,2,3,4]").unwrap_err(),
+        DecodeError::Short(4)
+    );
+    let v1 = [
+        "",
+        "[]",
+        "null",
+        "{}",
+        r#"["1","2","t","e",{}]"#,
+        r#"{"topic":"t","event":"e","payload":{}}"#,
+        r#"{"event":"e","payload":{},"ref":"1"}"#,
+        r#"{"topic":"t","payload":{},"ref":"1"}"#,
+        r#"{"topic":"t","event":"e","ref":"1"}"#,
+    ];
+    for message in v1 {
+        assert!(text(Serializer::V1, message).is_err(), "{message}");
+    }
+    assert!(decode_text(Serializer::V2, Bytes::from_static(b"[1,2,\"\xff\",4,5]")).is_err());
+}
+
+#[test]
+fn c2_c3_odd_topics_events_and_payloads_are_messages_all_the_same() {
+    for (odd, echoed) in [
+        ("null", "null"),
+        ("7", "7"),
+        (r#"{"a":1}"#, r#"{"a":1}"#),
+        (r#""""#, r#""""#),
+    ] {
+        let message = v2(&format!(r#"["1","2",{odd},"phx_join",{{}}]"#));
+        assert_eq!(
+            (message.topic_name.is_none(), message.topic.as_bytes()),
+            (true, echoed.as_bytes())
+        );
+    }
+    assert_eq!(v2(r#"["1","2","t",null,{}]"#).event, None);
+    for odd in [
+        "null",
+        "\"text\"",
+        "[]",
+        "1e400",
+        "\"\\ud800\"",
+        "\"\\u0000\"",
+        r#"{"a":1,"a":2}"#,
+    ] {
+        assert_eq!(payload(&v2(&format!(r#"["1","2","t","phx_join",{odd}]"#))), odd);
+    }
+}
+
+#[test]
+fn a_topic_is_1_to_255_bytes() {
+    let name = |len: usize| v2(&format!(r#"[null,"1","{}","phx_join",{{}}]"#, "a".repeat(len))).topic_name;
+    assert!(name(255).is_some());
+    assert!(name(256).is_none());
+    assert_eq!(
+        v2(r#"[null,"1","t\u00f6\n","e",{}]"#).topic_name,
+        Some(topic("tö\n"))
+    );
+}
+
+#[test]
+fn hostile_39_a_ref_is_any_json_up_to_255_bytes_of_text() {
+    let with = |reference: &str| text(Serializer::V2, &format!(r#"["1",{reference},"t","e",{{}}]"#));
+    for reference in ["7", "null", "{\"a\": [1]}", "1.50", "\"\\u0031\"", "true"] {
+        assert_eq!(
+            with(reference).unwrap().reference.as_bytes(),
+            reference.as_bytes(),
+            "verbatim"
+        );
+    }
+    let of_len = |len: usize| format!("\"{}\"", "r".repeat(len - 2));
+    assert!(with(&of_len(255)).is_ok());
+    assert_eq!(with(&of_len(256)).unwrap_err(), DecodeError::RefTooLong(256));
+    let join_ref = format!(r#"[{},"1","t","e",{{}}]"#, of_len(4096));
+    assert_eq!(
+        text(Serializer::V2, &join_ref).unwrap_err(),
+        DecodeError::RefTooLong(4096)
+    );
+}
+
+#[test]
+fn hostile_37_no_depth_hurts() {
+    let nested = |depth: usize| format!(r#"["1","2","t","e",{}{}]"#, "[".repeat(depth), "]".repeat(depth));
+    assert!(matches!(v2(&nested(DEPTH_MAX)).payload, Payload::Json(_)));
+    for depth in [DEPTH_MAX + 1, 10_000, 1_000_000] {
+        assert!(matches!(v2(&nested(depth)).payload, Payload::TooDeep), "{depth}");
+    }
+    for depth in [10_000, 1_000_000] {
+        let unclosed = "[".repeat(depth);
+        assert!(text(Serializer::V2, &unclosed).is_err());
+        assert!(text(Serializer::V1, &format!("{{\"payload\":{unclosed}")).is_err());
+        let deep_ref = format!(r#"[{}{},"2","t","e",{{}}]"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(text(Serializer::V2, &deep_ref).is_err());
+        let ignored = format!(
+            r#"["1","2","t","e",{{}},{}{}]"#,
+            "[".repeat(depth),
+            "]".repeat(depth)
+        );
+        assert!(text(Serializer::V2, &ignored).is_ok());
+        let deep_topic = format!(r#"["1","2",{}{},"e",{{}}]"#, "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(v2(&deep_topic).topic_name, None);
+    }
+}
+
+#[test]
+fn refs_and_payload_share_the_bytes_that_came() {
+    let whole = Bytes::from_static(br#"["1","2","t","e",{"a":1}]"#);
+    let message = decode_text(Serializer::V2, whole.clone()).unwrap();
+    let Payload::Json(payload) = &message.payload else {
+        panic!("{message:?}")
+    };
+    for part in [&message.join_ref, &message.reference, &message.topic, payload] {
+        assert!(whole.as_ptr_range().contains(&part.0.as_ptr()));
+    }
+}
+
+#[test]
+fn section_2_golden_kind_0_from_a_client() {
+    let message = binary("00 01 01 08 07 31 32 726f6f6d3a62696e 7075736862696e 0102ff").unwrap();
+    assert_eq!(
+        (message.join_ref.as_bytes(), message.reference.as_bytes()),
+        (&b"\"1\""[..], &b"\"2\""[..])
+    );
+    assert_eq!(
+        (message.topic_name, message.event.as_deref()),
+        (Some(topic("room:bin")), Some("pushbin"))
+    );
+    assert!(matches!(message.payload, Payload::Binary(data) if data[..] == [1, 2, 255]));
+}
+
+#[test]
+fn section_2_golden_kinds_0_1_2_to_a_client() {
+    let (one, two, bin) = (json("\"1\""), json("\"2\""), topic("room:bin"));
+    let data = [1, 2, 255];
+    let push = binary_push(&one, &bin, "pushedbin", &data).unwrap();
+    assert_eq!(
+        body(&push, 0x82),
+        hex("00 01 08 09 31 726f6f6d3a62696e 70757368656462696e 0102ff")
+    );
+    let broadcast = binary_broadcast(&bin, "bcastbin", &data).unwrap();
+    assert_eq!(
+        body(&broadcast, 0x82),
+        hex("02 08 08 726f6f6d3a62696e 626361737462696e 0102ff")
+    );
+    let reply = binary_reply(&one, &two, &bin, "ok", &data).unwrap();
+    assert_eq!(
+        body(&reply, 0x82),
+        hex("01 01 01 08 02 31 32 726f6f6d3a62696e 6f6b 0102ff")
+    );
+    let to_empty_ref = binary_reply(&one, &json("\"\""), &bin, "ok", &[1]).unwrap();
+    assert_eq!(
+        body(&to_empty_ref, 0x82),
+        hex("01 01 00 08 02 31 726f6f6d3a62696e 6f6b 01")
+    );
+}
+
+#[test]
+fn section_2_golden_kind_3_is_read_and_marked() {
+    let golden = "03 01 01 0f 05 00 01 36 37 7265616c74696d653a6d6174726978 73686f7574 7b2261223a317d";
+    let message = binary(golden).unwrap();
+    assert_eq!(
+        (message.join_ref, message.reference),
+        (json("\"6\""), json("\"7\""))
+    );
+    assert_eq!(message.topic_name, Some(topic("realtime:matrix")));
+    assert_eq!(message.event.as_deref(), Some("broadcast"));
+    let Payload::UserBroadcast(user) = message.payload else {
+        panic!("{:?}", message.payload)
+    };
+    assert_eq!((&*user.event, user.metadata), ("shout", None));
+    assert!(matches!(user.data, UserData::Json(data) if data.as_bytes() == br#"{"a":1}"#));
+    let with_metadata = binary("03 00 00 01 01 02 00 74 65 7b7d ff").unwrap();
+    let Payload::UserBroadcast(user) = with_metadata.payload else {
+        panic!("{:?}", with_metadata.payload)
+    };
+    assert_eq!(user.metadata, Some(json("{}")));
+    assert!(matches!(user.data, UserData::Binary(data) if data[..] == [255]));
+}
+
+#[test]
+fn f1_an_absent_ref_in_binary_is_the_empty_string_and_not_null() {
+    let message = binary("00 00 00 01 01 74 65").unwrap();
+    assert_eq!(
+        (message.join_ref, message.reference),
+        (json("\"\""), json("\"\""))
+    );
+    assert!(matches!(message.payload, Payload::Binary(data) if data.is_empty()));
+}
+
+#[test]
+fn f3_what_a_length_byte_cannot_say_is_refused() {
+    let long = "e".repeat(256);
+    let refused = FieldTooLong {
+        field: "event",
+        len: 256,
+    };
+    assert_eq!(binary_broadcast(&topic("t"), &long, b""), Err(refused));
+    assert_eq!(binary_push(&Json::null(), &topic("t"), &long, b""), Err(refused));
+    assert!(binary_broadcast(&topic("t"), &long[1..], b"").is_ok());
+}
+
+#[test]
+fn hostile_48_bad_binary_is_undecodable() {
+    let inputs = [
+        "",
+        "00",
+        "00 01",
+        "00 ff ff ff ff",
+        "00 01 01 01 01 31 32 74",
+        "01 00 00 01 01 74 65",
+        "02 01 01 74 65",
+        "04 01 01 00 00 74 65",
+        "09",
+        "ff",
+        "03",
+        "03 00 00 01 01 00",
+        "03 00 00 01 01 00 02 74 65",
+        "03 00 00 01 01 01 00 74 65 78",
+        "03 00 00 01 01 00 01 74 65 7b",
+        "00 00 00 01 01 ff 65",
+        "00 01 00 01 01 ff 74 65",
+        "00 00 00 01 01 74 ff",
+    ];
+    for input in inputs {
+        assert!(binary(input).is_err(), "{input}");
+    }
+    assert_eq!(
+        binary("00 02 01 01 01 31 32 74").unwrap_err(),
+        DecodeError::Truncated { need: 10, have: 8 }
+    );
+    assert_eq!(
+        decode_binary(Serializer::V1, hex("00 00 00 01 01 74 65")).unwrap_err(),
+        DecodeError::BinaryOnV1
+    );
+}
+
+#[test]
+fn s3_replies_are_written_as_phoenix_writes_them() {
+    let reply = |serializer, topic: &str| {
+        shown(&reply(
+            serializer,
+            &json("\"1\""),
+            &json("7"),
+            &json(topic),
+            "ok",
+            b"{}",
+        ))
+    };
+    let v2 = r#"["1",7,"topics:matrix","phx_reply",{"status":"ok","response":{}}]"#;
+    assert_eq!(reply(Serializer::V2, "\"topics:matrix\""), v2);
+    let v1 =
+        r#"{"topic":"topics:matrix","event":"phx_reply","payload":{"status":"ok","response":{}},"ref":7}"#;
+    assert_eq!(reply(Serializer::V1, "\"topics:matrix\""), v1);
+    assert_eq!(
+        reply(Serializer::V2, "17"),
+        r#"["1",7,17,"phx_reply",{"status":"ok","response":{}}]"#,
+        "C2: as sent"
+    );
+}
+
+#[test]
+fn s16_s17_pushes_and_broadcasts_are_written_as_phoenix_writes_them() {
+    let push = |serializer, join_ref: &str, reference: &str| {
+        shown(&push(
+            serializer,
+            &json(join_ref),
+            &json(reference),
+            &topic("room:\"1\""),
+            "e\n",
+            br#"{"a": 1}"#,
+        ))
+    };
+    assert_eq!(
+        push(Serializer::V2, "\"4\"", "null"),
+        r#"["4",null,"room:\"1\"","e\n",{"a": 1}]"#
+    );
+    assert_eq!(
+        push(Serializer::V2, "null", "\"@44\""),
+        r#"[null,"@44","room:\"1\"","e\n",{"a": 1}]"#
+    );
+    let v1 = r#"{"topic":"room:\"1\"","event":"e\n","payload":{"a": 1},"ref":null}"#;
+    assert_eq!(
+        push(Serializer::V1, "\"4\"", "null"),
+        v1,
+        "V1 has no place for a join_ref"
+    );
+}
+
+#[test]
+fn one_tail_serves_every_join_ref() {
+    let tail = Tail::new(Serializer::V2, &Json::null(), &topic("t"), "e", b"{}");
+    for join_ref in ["\"1\"", "null", "12"] {
+        let whole = push(
+            Serializer::V2,
+            &json(join_ref),
+            &Json::null(),
+            &topic("t"),
+            "e",
+            b"{}",
+        );
+        assert_eq!(tail.frame(&json(join_ref)), whole);
+    }
+}
+
+#[test]
+fn x6_both_forms_of_publish_are_read() {
+    let body = publish_body(&json(r#"["ev\u0065nt", { "a": [1] }]"#)).unwrap();
+    assert_eq!(
+        (&body.event[..], body.payload.as_bytes()),
+        (&b"event"[..], &br#"{ "a": [1] }"#[..])
+    );
+    assert_eq!(body.target, ringcast_proto::v1::Target::All);
+    let body = publish_body(&json(r#"{"target":"others","payload":{},"event":"e"}"#)).unwrap();
+    assert_eq!(
+        (&body.event[..], body.payload.as_bytes()),
+        (&b"e"[..], &b"{}"[..])
+    );
+    assert_eq!(body.target, ringcast_proto::v1::Target::Others);
+    let longest = format!(r#"["{}",{{}}]"#, "e".repeat(255));
+    assert_eq!(publish_body(&json(&longest)).unwrap().event.len(), 255);
+}
+
+#[test]
+fn b1_what_is_no_publish_is_a_bad_request() {
+    let bad = [
+        "null",
+        "{}",
+        "[]",
+        "\"e\"",
+        "7",
+        r#"["e"]"#,
+        r#"["e",{},1]"#,
+        r#"["e","str"]"#,
+        r#"["e",[1]]"#,
+        r#"["e",null]"#,
+        "[5,{}]",
+        r#"["",{}]"#,
+        r#"[null,{}]"#,
+        r#"["\ud800",{}]"#,
+        r#"{"event":"e"}"#,
+        r#"{"payload":{}}"#,
+        r#"{"event":"e","payload":[]}"#,
+        r#"{"event":"e","payload":{},"x":1}"#,
+        r#"{"event":"e","payload":{},"msg_id":"m"}"#,
+        r#"{"event":"e","event":"f","payload":{}}"#,
+        r#"{"event":"e","payload":{},"target":7}"#,
+        r#"{"event":"e","payload":{},"target":null}"#,
+    ];
+    for payload in bad {
+        assert_eq!(
+            publish_body(&json(payload)).unwrap_err(),
+            BadPublish::BadRequest,
+            "{payload}"
+        );
+    }
+    let too_long = format!(r#"["{}",{{}}]"#, "e".repeat(256));
+    assert_eq!(
+        publish_body(&json(&too_long)).unwrap_err(),
+        BadPublish::BadRequest
+    );
+}
+
+#[test]
+fn x6_targets_closed_to_clients_are_unauthorized() {
+    for target in [r#""one""#, r#"{"members":["a"]}"#, r#""everyone""#] {
+        let payload = format!(r#"{{"event":"e","payload":{{}},"target":{target}}}"#);
+        assert_eq!(
+            publish_body(&json(&payload)).unwrap_err(),
+            BadPublish::Unauthorized
+        );
+    }
+}
+
+/// JSON texts, as they could come from anyone.
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        "\\PC{0,12}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(", "))),
+            prop::collection::vec(inner, 0..4).prop_map(|values| {
+                let entries: Vec<_> = values
+                    .iter()
+                    .enumerate()
+                    .map(|(i, value)| format!("\"k{i}\": {value}"))
+                    .collect();
+                format!("{{{}}}", entries.join(","))
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn decoding_inverts_encoding(join_ref in any_json(), reference in any_json(), name in "\\PC{1,40}", event in any::<String>(), data in any_json()) {
+        prop_assume!(join_ref.len() <= REF_BYTES_MAX && reference.len() <= REF_BYTES_MAX);
+        for serializer in [Serializer::V1, Serializer::V2] {
+            let frame = push(serializer, &json(&join_ref), &json(&reference), &topic(&name), &event, data.as_bytes());
+            let message = decode_text(serializer, body(&frame, 0x81)).unwrap();
+            prop_assert_eq!(message.reference.as_bytes(), reference.as_bytes());
+            prop_assert_eq!(message.topic_name.as_ref().map(Topic::as_str), Some(&*name));
+            prop_assert_eq!(message.event.as_deref(), Some(&*event));
+            prop_assert_eq!(payload(&message), &data);
+            if serializer == Serializer::V2 {
+                prop_assert_eq!(message.join_ref.as_bytes(), join_ref.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn decoding_is_total(bytes: Vec<u8>) {
+        let bytes = Bytes::from(bytes);
+        for serializer in [Serializer::V1, Serializer::V2] {
+            drop(decode_text(serializer, bytes.clone()));
+            drop(decode_binary(serializer, bytes.clone()));
+        }
+        let mut kind_3 = vec![3];
+        kind_3.extend_from_slice(&bytes);
+        drop(decode_binary(Serializer::V2, kind_3.into()));
+        drop(publish_body(&Json(bytes)));
+    }
+
+    #[test]
+    fn whatever_is_taken_can_be_echoed(text in "[\\[\\]{}\",:a-z0-9\\\\ ]{0,60}") {
+        if let Ok(message) = decode_text(Serializer::V2, Bytes::from(format!("[\"1\",\"2\",\"t\",\"e\",{text}]"))) {
+            let frame = reply(Serializer::V2, &message.join_ref, &message.reference, &message.topic, "ok", b"{}");
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&body(&frame, 0x81)).is_ok());
+        }
+    }
+}

@@ -1,1 +1,28 @@
-//! Under construction.
+//! A topic server without its sockets: slots and the topics in them, who is joined where, what was published, and the
+//! lanes on which it leaves for the gateways.
+//!
+//! It promises one order and one history a topic. *Invariant:* inputs go in, effects come out; time, the state of the
+//! lease and randomness are arguments, so that a seed replays exactly, and no input panics.
+//! Leaves out: gRPC, tasks, timers and the ring store (`ringcast-topic-server`); which node should own what
+//! (`ringcast-ring`); every word a client speaks (`ringcast-gateway-core`).
+
+mod admin;
+mod bind;
+mod epochs;
+mod gateways;
+mod group;
+mod history;
+mod input;
+pub mod lane;
+mod limits;
+mod publish;
+mod role;
+pub mod slot;
+mod topic;
+
+pub use bind::{BadBind, Bind, Cursor};
+pub use input::{Effect, Input, Moment, Publishes, TapId, Token};
+pub use lane::Lane;
+pub use limits::Limits;
+pub use role::Role;
+pub use slot::{Counts, Slot};

@@ -1,0 +1,192 @@
+//! Which life of which gateway a slot listens to, and what each has published.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ringcast_proto::{Incarnation, NodeId, NodeRef, v1};
+
+/// Outcomes kept a gateway: as many as one call can ask for again.
+const KEPT_MAX: usize = 512;
+
+/// Gateways that are gone and remembered as such, so that a call they sent before cannot bring them back. Such a call
+/// is at most seconds old.
+const GONE_MAX: usize = 256;
+
+/// *Invariant:* once a life of a gateway was heard of, or told to be over, no earlier one is listened to.
+#[derive(Debug, Default)]
+pub(crate) struct Gateways {
+    heard: BTreeMap<NodeId, Heard>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    incarnation: Incarnation,
+    gone: bool,
+    publisher: Publisher,
+}
+
+/// What a slot says to a gateway that calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Go on.
+    Known,
+    /// Go on, and this earlier life of it is over.
+    Renewed(NodeRef),
+    /// Of a life that is over.
+    Refused,
+}
+
+impl Gateways {
+    /// Judges the caller by its incarnation.
+    pub(crate) fn admit(&mut self, from: &NodeRef) -> Admitted {
+        let Some(heard) = self.heard.get_mut(&from.node) else {
+            self.heard
+                .insert(from.node.clone(), Heard::new(from.incarnation, false));
+            return Admitted::Known;
+        };
+        if from.incarnation < heard.incarnation || (heard.gone && from.incarnation == heard.incarnation) {
+            return Admitted::Refused;
+        }
+        if from.incarnation == heard.incarnation {
+            return Admitted::Known;
+        }
+        let before = NodeRef {
+            node: from.node.clone(),
+            incarnation: heard.incarnation,
+        };
+        *heard = Heard::new(from.incarnation, false);
+        Admitted::Renewed(before)
+    }
+
+    /// This life is over.
+    pub(crate) fn gone(&mut self, node: &NodeRef) {
+        match self.heard.get_mut(&node.node) {
+            Some(heard) if heard.incarnation > node.incarnation => return,
+            Some(heard) => *heard = Heard::new(node.incarnation, true),
+            None => {
+                self.heard
+                    .insert(node.node.clone(), Heard::new(node.incarnation, true));
+            }
+        }
+        let gone = self.heard.iter().filter(|(_, heard)| heard.gone);
+        if gone.clone().count() > GONE_MAX {
+            let oldest = gone
+                .min_by_key(|(_, heard)| heard.incarnation)
+                .map(|(id, _)| id.clone());
+            self.heard.retain(|id, _| Some(id) != oldest.as_ref());
+        }
+    }
+
+    /// What an admitted gateway has published.
+    pub(crate) fn publisher(&mut self, from: &NodeRef) -> Option<&mut Publisher> {
+        self.heard.get_mut(&from.node).map(|heard| &mut heard.publisher)
+    }
+}
+
+impl Heard {
+    fn new(incarnation: Incarnation, gone: bool) -> Heard {
+        Heard {
+            incarnation,
+            gone,
+            publisher: Publisher::default(),
+        }
+    }
+}
+
+/// The numbers a gateway has used in this slot. They make its own retries safe at no cost a publish.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    high_water: u64,
+    kept: VecDeque<v1::PublishOutcome>,
+}
+
+impl Publisher {
+    /// What became of `number`; none if it has not been used, so the publish is new. Number 0 never has.
+    pub(crate) fn decided(&self, number: u64) -> Option<v1::PublishOutcome> {
+        if number == 0 || number > self.high_water {
+            return None;
+        }
+        Some(
+            match self.kept.binary_search_by_key(&number, |outcome| outcome.number) {
+                Ok(index) => self.kept[index].clone(),
+                Err(_) => refused(number, v1::Refusal::StaleNumber),
+            },
+        )
+    }
+
+    /// Remembers what became of a new number.
+    pub(crate) fn decide(&mut self, outcome: &v1::PublishOutcome) {
+        if outcome.number == 0 {
+            return;
+        }
+        debug_assert!(outcome.number > self.high_water, "a number was decided twice");
+        self.high_water = outcome.number;
+        if self.kept.len() == KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(outcome.clone());
+    }
+}
+
+/// The outcome of a publish that was not appended.
+pub(crate) fn refused(number: u64, why: v1::Refusal) -> v1::PublishOutcome {
+    v1::PublishOutcome {
+        number,
+        outcome: Some(v1::publish_outcome::Outcome::Refused(why.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(incarnation: u64) -> NodeRef {
+        NodeRef {
+            node: NodeId::parse("gw-1").unwrap(),
+            incarnation: Incarnation(incarnation),
+        }
+    }
+
+    #[test]
+    fn a_life_that_is_over_never_comes_back() {
+        let mut gateways = Gateways::default();
+        assert_eq!(gateways.admit(&gateway(5)), Admitted::Known);
+        assert_eq!(gateways.admit(&gateway(4)), Admitted::Refused);
+        assert_eq!(gateways.admit(&gateway(7)), Admitted::Renewed(gateway(5)));
+        gateways.gone(&gateway(5));
+        assert_eq!(
+            gateways.admit(&gateway(7)),
+            Admitted::Known,
+            "the end of an earlier life says nothing"
+        );
+        gateways.gone(&gateway(7));
+        assert_eq!(gateways.admit(&gateway(7)), Admitted::Refused);
+        assert_eq!(gateways.admit(&gateway(8)), Admitted::Renewed(gateway(7)));
+    }
+
+    #[test]
+    fn gateways_that_are_gone_do_not_pile_up() {
+        let mut gateways = Gateways::default();
+        for number in 0..1_000u64 {
+            let node = NodeId::parse(&format!("gw-{number}")).unwrap();
+            gateways.gone(&NodeRef {
+                node,
+                incarnation: Incarnation(number),
+            });
+        }
+        assert_eq!(gateways.heard.len(), GONE_MAX);
+    }
+
+    #[test]
+    fn the_last_512_outcomes_are_kept_and_older_numbers_are_stale() {
+        let mut publisher = Publisher::default();
+        for number in 1..=600 {
+            assert_eq!(publisher.decided(number), None);
+            publisher.decide(&refused(number, v1::Refusal::TooLarge));
+        }
+        assert_eq!(publisher.decided(600), Some(refused(600, v1::Refusal::TooLarge)));
+        assert_eq!(publisher.decided(89), Some(refused(89, v1::Refusal::TooLarge)));
+        assert_eq!(publisher.decided(88), Some(refused(88, v1::Refusal::StaleNumber)));
+        assert_eq!(publisher.decided(601), None);
+        assert_eq!(publisher.decided(0), None);
+    }
+}

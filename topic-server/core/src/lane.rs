@@ -1,0 +1,251 @@
+//! What waits for one gateway, and the one call that is on its way there.
+//!
+//! It promises that entries of a topic leave in the order they came, each in exactly one call, which is repeated as it
+//! was until it is answered; and that what waits has a bound. What arrives while a call is out is the next call, so
+//! batches size themselves by load. *Invariant:* a call is never empty, and consecutive entries of a topic are one.
+//! Leaves out: making calls, back-off, deadlines (the shell).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use ringcast_proto::v1::{DeliverAnswer, DeliverEntry, DeliverException, DeliverStatus};
+use ringcast_proto::{OwnerEpoch, Slot, Topic};
+
+use crate::history::weight;
+use crate::{Cursor, Limits};
+
+/// What an entry weighs besides its names and publications.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// The lane has no room. The entry is dropped; [`Answered::room`] will name its slot when there is some again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lane is full, {waiting_bytes} bytes wait")]
+pub struct Full {
+    /// How much waits.
+    pub waiting_bytes: usize,
+}
+
+/// What a gateway said about an entry that it did not pass on whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// Whose entry it was.
+    pub slot: Slot,
+    /// Of which topic.
+    pub topic: Topic,
+    /// What it said.
+    pub says: Says,
+}
+
+/// The gateway's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// It has everything up to here and wants what follows.
+    NeedFrom(Cursor),
+    /// Nobody there is joined, as of this bind.
+    NoInterest(u64),
+    /// It has seen this higher owner_epoch.
+    Stale(OwnerEpoch),
+}
+
+/// What an answer leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// For the slots to deal with.
+    pub exceptions: Vec<Exception>,
+    /// Slots that were refused, and may try again.
+    pub room: Vec<Slot>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    entry: DeliverEntry,
+    /// What it counts for, kept because an entry grows one publication at a time.
+    bytes: usize,
+}
+
+/// The queue to one life of one gateway.
+#[derive(Debug)]
+pub struct Lane {
+    limits: Limits,
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// How many entries have left `waiting`: what `newest` counts from.
+    left: u64,
+    /// Where the newest waiting entry of a topic stands, counted from the lane's beginning.
+    newest: BTreeMap<Bytes, u64>,
+    out: Vec<DeliverEntry>,
+    /// Refused since it was full. All they bring is refused, so that no slot's entries overtake each other.
+    refused: BTreeSet<Slot>,
+}
+
+impl Lane {
+    /// An empty one.
+    #[must_use]
+    pub fn new(limits: Limits) -> Lane {
+        Lane {
+            limits,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            left: 0,
+            newest: BTreeMap::new(),
+            out: Vec::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Takes an entry, or refuses it and all of its slot until there is room.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn push(&mut self, entry: DeliverEntry) -> Result<(), Full> {
+        let bytes = entry_weight(&entry);
+        let slot = slot_of(&entry);
+        // An empty lane takes an entry of any size, or one larger than the lane would never leave.
+        let fits = self.waiting_bytes == 0 || self.waiting_bytes + bytes <= self.limits.lane_bytes_max;
+        if !fits || self.refused.contains(&slot) {
+            self.refused.insert(slot);
+            return Err(Full {
+                waiting_bytes: self.waiting_bytes,
+            });
+        }
+        let index = self
+            .newest
+            .get(&entry.topic)
+            .and_then(|at| usize::try_from(at.checked_sub(self.left)?).ok());
+        if let Some(last) = index.and_then(|index| self.waiting.get_mut(index))
+            && last.is_continued_by(&entry, bytes, &self.limits)
+        {
+            let more = publications_weight(&entry);
+            last.entry.publications.extend(entry.publications);
+            last.bytes += more;
+            self.waiting_bytes += more;
+            return Ok(());
+        }
+        self.append(Waiting { entry, bytes });
+        Ok(())
+    }
+
+    /// The call to make: the one that has no answer yet, or else the next batch of what waits. None when nothing does.
+    pub fn next_call(&mut self) -> Option<&[DeliverEntry]> {
+        if self.out.is_empty() {
+            let mut bytes = 0;
+            while let Some(next) = self.waiting.front() {
+                bytes += next.bytes;
+                let full =
+                    self.out.len() >= self.limits.call_entries_max || bytes > self.limits.call_bytes_max;
+                if full && !self.out.is_empty() {
+                    break;
+                }
+                self.take_front();
+            }
+        }
+        (!self.out.is_empty()).then_some(&self.out[..])
+    }
+
+    fn append(&mut self, waiting: Waiting) {
+        self.waiting_bytes += waiting.bytes;
+        self.newest
+            .insert(waiting.entry.topic.clone(), self.left + self.waiting.len() as u64);
+        self.waiting.push_back(waiting);
+    }
+
+    fn take_front(&mut self) {
+        let Some(Waiting { entry, bytes }) = self.waiting.pop_front() else {
+            return;
+        };
+        self.waiting_bytes -= bytes;
+        if self.newest.get(&entry.topic) == Some(&self.left) {
+            self.newest.remove(&entry.topic);
+        }
+        self.left += 1;
+        self.out.push(entry);
+    }
+
+    /// The call was answered. What the answer says of entries that do not exist is ignored.
+    pub fn answered(&mut self, answer: &DeliverAnswer) -> Answered {
+        let out = std::mem::take(&mut self.out);
+        let mut answered = Answered::default();
+        for exception in &answer.exceptions {
+            let entry = usize::try_from(exception.index)
+                .ok()
+                .and_then(|index| out.get(index));
+            let Some(exception) = entry.and_then(|entry| read(entry, exception, answer.bind_seq)) else {
+                continue;
+            };
+            // What waits goes on from the entry that was refused: it would be refused as well.
+            self.forget(&exception.topic);
+            answered.exceptions.push(exception);
+        }
+        if self.waiting_bytes <= self.limits.lane_bytes_max / 2 {
+            answered.room = std::mem::take(&mut self.refused).into_iter().collect();
+        }
+        answered
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    fn forget(&mut self, topic: &Topic) {
+        if !self.newest.contains_key(topic.as_bytes()) {
+            return;
+        }
+        let all = std::mem::take(&mut self.waiting);
+        self.newest.clear();
+        self.waiting_bytes = 0;
+        for waiting in all
+            .into_iter()
+            .filter(|waiting| waiting.entry.topic != topic.as_bytes())
+        {
+            self.append(waiting);
+        }
+    }
+}
+
+impl Waiting {
+    /// Whether `next` begins where this entry ends and both fit into one.
+    fn is_continued_by(&self, next: &DeliverEntry, next_bytes: usize, limits: &Limits) -> bool {
+        let last = &self.entry;
+        let end = match (last.publications.last(), &last.gap) {
+            (Some(publication), _) => publication.offset,
+            (None, Some(gap)) => gap.to,
+            (None, None) => last.prev_offset,
+        };
+        next.gap.is_none()
+            && end == next.prev_offset
+            && last.owner_epoch == next.owner_epoch
+            && last.epoch == next.epoch
+            && last.publications.len() + next.publications.len() <= limits.entry_publications_max
+            && self.bytes + next_bytes <= limits.entry_bytes_max
+    }
+}
+
+/// How many bytes an entry counts for.
+fn entry_weight(entry: &DeliverEntry) -> usize {
+    ENTRY_OVERHEAD_BYTES + entry.topic.len() + entry.epoch.len() + publications_weight(entry)
+}
+
+fn publications_weight(entry: &DeliverEntry) -> usize {
+    entry.publications.iter().map(weight).sum()
+}
+
+fn slot_of(entry: &DeliverEntry) -> Slot {
+    Slot(u16::try_from(entry.slot).unwrap_or(u16::MAX))
+}
+
+/// None where the exception makes no sense: the entry's topic goes on, and the gateway will say so again.
+fn read(entry: &DeliverEntry, exception: &DeliverException, bind_seq: u64) -> Option<Exception> {
+    let says = match DeliverStatus::try_from(exception.status).ok()? {
+        DeliverStatus::Unspecified => return None,
+        DeliverStatus::NeedFrom => Says::NeedFrom(Cursor::parse(exception.cursor.as_ref()?).ok()?),
+        DeliverStatus::NoInterest => Says::NoInterest(bind_seq),
+        DeliverStatus::Stale => Says::Stale(OwnerEpoch(exception.owner_epoch)),
+    };
+    Some(Exception {
+        slot: slot_of(entry),
+        topic: Topic::parse(&entry.topic).ok()?,
+        says,
+    })
+}

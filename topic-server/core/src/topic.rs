@@ -1,0 +1,138 @@
+//! One topic: who is joined, what was published, what every gateway still has to get.
+//!
+//! *Invariant:* within an epoch offsets are 1, 2, 3, ..., and what is handed to a gateway's lane goes on exactly from
+//! what was handed to it before.
+//! Leaves out: which node owns the slot, and whether a publication is committed (`slot`).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ringcast_proto::v1::{DeliverEntry, Gap, Publication};
+use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
+
+use crate::group::Group;
+use crate::history::{History, weight};
+use crate::{Counts, Cursor, Limits, TapId};
+
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) key: TopicName,
+    /// The same, as it goes into entries.
+    pub(crate) name: Bytes,
+    pub(crate) epoch: Epoch,
+    /// The last offset given.
+    pub(crate) head: Offset,
+    pub(crate) history: History,
+    /// The members, by gateway.
+    pub(crate) groups: BTreeMap<NodeRef, Group>,
+    pub(crate) taps: Vec<TapId>,
+    /// It is in the slot's list of topics to flush.
+    pub(crate) touched: bool,
+    /// It is in the slot's timers.
+    pub(crate) timed: bool,
+    /// What the slot's counts say of it.
+    pub(crate) counted: Counts,
+}
+
+impl Topic {
+    pub(crate) fn new(key: TopicName, epoch: Epoch) -> Topic {
+        Topic {
+            name: Bytes::copy_from_slice(key.as_bytes()),
+            key,
+            epoch,
+            head: Offset(0),
+            history: History::default(),
+            groups: BTreeMap::new(),
+            taps: Vec::new(),
+            touched: false,
+            timed: false,
+            counted: Counts::default(),
+        }
+    }
+
+    /// Gives a publication the next offset and a place in the history.
+    pub(crate) fn append(&mut self, mut publication: Publication, now: Millis) -> Offset {
+        self.head = self.head.next();
+        publication.offset = self.head.0;
+        self.history.push(publication, now);
+        self.head
+    }
+
+    /// Where a gateway that has everything up to `cursor` is to go on, and whether it has to begin again because its
+    /// epoch is not this one.
+    pub(crate) fn resume_after(&self, cursor: &Cursor) -> (Offset, bool) {
+        if cursor.epoch == self.epoch {
+            (cursor.offset.min(self.head), false)
+        } else {
+            (Offset(0), true)
+        }
+    }
+
+    /// Hands out what every gateway that is not lagging still has to get, and moves the cursors to the head.
+    pub(crate) fn entries(&mut self, limits: &Limits, mut out: impl FnMut(&NodeRef, DeliverEntry)) {
+        for (gateway, group) in &mut self.groups {
+            while !group.lagging && group.sent < self.head {
+                let mut entry = next_entry(group, self.head, &self.history, limits);
+                entry.topic = self.name.clone();
+                entry.epoch = self.epoch.to_bytes();
+                out(gateway, entry);
+            }
+        }
+    }
+
+    /// Nobody would miss it: nobody is joined, nobody looks, and there is nothing to resume from.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.groups.is_empty() && self.taps.is_empty() && self.history.is_empty()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let members = self.groups.values().map(|group| group.members.len()).sum();
+        Counts {
+            topics: 1,
+            members,
+            history_bytes: self.history.bytes(),
+        }
+    }
+}
+
+/// What follows a group's cursor, as far as one entry goes, and moves the cursor.
+fn next_entry(group: &mut Group, head: Offset, history: &History, limits: &Limits) -> DeliverEntry {
+    let first = history.first().unwrap_or(head.next());
+    let missing = group.sent.next() < first;
+    let reason = group.gap_reason().into();
+    let gap = missing.then(|| Gap {
+        from: group.sent.next().0,
+        to: first.0 - 1,
+        reason,
+    });
+    let publications = take(history.after(group.sent), limits);
+    let prev_offset = group.sent.0;
+    group.sent = publications
+        .last()
+        .map_or(Offset(first.0 - 1), |last| Offset(last.offset));
+    debug_assert!(
+        prev_offset < group.sent.0 && group.sent <= head,
+        "an entry must go forward"
+    );
+    DeliverEntry {
+        prev_offset,
+        gap,
+        publications,
+        ..DeliverEntry::default()
+    }
+}
+
+/// As many as one entry may carry, and at least one.
+fn take<'a>(publications: impl Iterator<Item = &'a Publication>, limits: &Limits) -> Vec<Publication> {
+    let mut bytes = 0;
+    let fits = |publication: &&Publication| {
+        let first = bytes == 0;
+        bytes += weight(publication);
+        first || bytes <= limits.entry_bytes_max
+    };
+    publications
+        .take_while(fits)
+        .take(limits.entry_publications_max.max(1))
+        .cloned()
+        .collect()
+}

@@ -1,13 +1,29 @@
 //! The state machine of a gateway: inputs in, effects out.
+//!
+//! *Invariant:* a join's reply is its channel's first frame, `topics:*` gets its reply before its own copy (O1), every
+//! other channel its own copy before the reply (O2), and each publication is passed on once, in offset order (O4).
 
+mod clients;
+mod fanout;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ringcast_proto::v1;
-use ringcast_proto::{Epoch, Incarnation, NodeRef, Offset, SessionId, Topic};
+use ringcast_proto::{Epoch, Incarnation, Millis, NodeRef, Offset, SessionId, Slot, Topic};
 use ringcast_ring::SlotTable;
 
-use crate::phoenix::{Frame, Message, Serializer};
+use crate::backoff::Jitter;
+use crate::interest::Interest;
+use crate::limits::Limits;
+use crate::owners::Owners;
+use crate::phoenix::{Frame, Json, Message, Serializer};
+use crate::policy::{AllowAll, Policy};
+use crate::publishing::{Answer, Publishing, reason};
+use crate::route::{Namespace, Routes};
+use crate::session::Session;
 
 /// Names one call to a topic server, or one delivery to be answered, until its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,3 +111,240 @@ pub enum Effect {
     /// The answer to [`Input::ServerPublish`]: where it was committed, or the reason it was not.
     ServerPublished(CallId, Result<(Epoch, Offset), &'static str>),
 }
+
+/// How a gateway is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Declared namespaces, the first match wins; `topics:*` and `room:*` need no declaration.
+    pub namespaces: Vec<Namespace>,
+    /// What one connection may ask for.
+    pub limits: Limits,
+}
+
+/// How often what waits is looked at again. Retries pause 1 to 400 ms, deadlines are seconds.
+const RETRY_TICK: Duration = Duration::from_millis(10);
+/// Longest time the ok to a publish is held for the publisher's own copy to be written (O6).
+const OWN_COPY_WAIT: Duration = Duration::from_secs(1);
+
+/// Who waits for the outcome of a publish.
+#[derive(Debug)]
+enum Waiter {
+    Client(ClientWaiter),
+    Server(CallId),
+}
+
+#[derive(Debug)]
+struct ClientWaiter {
+    session: SessionId,
+    topic: Topic,
+    reference: Json,
+    /// The publisher's own copy goes before the reply (O2), or comes after it (O1).
+    copy_first: bool,
+}
+
+/// An ok that waits for the publisher's own copy.
+#[derive(Debug)]
+struct Held {
+    waiter: ClientWaiter,
+    slot: Slot,
+    offset: Offset,
+    deadline: Millis,
+}
+
+/// A gateway: its sessions, what it wants of which topic, and the publishes on their way.
+pub struct Gateway {
+    routes: Routes,
+    limits: Limits,
+    policy: Box<dyn Policy>,
+    sessions: BTreeMap<SessionId, Session>,
+    join_deadlines: BTreeSet<(Millis, SessionId, Topic)>,
+    owners: Owners,
+    interest: Interest,
+    publishing: Publishing<Waiter>,
+    held: VecDeque<Held>,
+    jitter: Jitter,
+    last_call: u64,
+    joined: usize,
+    now: Millis,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("sessions", &self.sessions.len())
+            .field("joined", &self.joined)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway without clients, under a policy that allows everything. `entropy` seeds the jitter of its retries.
+    #[must_use]
+    pub fn new(config: Config, entropy: u64) -> Gateway {
+        Gateway::with_policy(config, entropy, Box::new(AllowAll))
+    }
+
+    /// The same under a policy of its own.
+    #[must_use]
+    pub fn with_policy(config: Config, entropy: u64, policy: Box<dyn Policy>) -> Gateway {
+        Gateway {
+            routes: Routes::new(config.namespaces),
+            limits: config.limits,
+            policy,
+            sessions: BTreeMap::new(),
+            join_deadlines: BTreeSet::new(),
+            owners: Owners::default(),
+            interest: Interest::default(),
+            publishing: Publishing::new(config.limits),
+            held: VecDeque::new(),
+            jitter: Jitter::new(entropy),
+            last_call: 0,
+            joined: 0,
+            now: Millis(0),
+        }
+    }
+
+    /// Channels joined now, over all sessions.
+    #[must_use]
+    pub fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// Takes one input. What it causes at topic servers leaves with the next [`Gateway::flush`].
+    pub fn apply(&mut self, input: Input, now: Millis, effects: &mut Vec<Effect>) {
+        self.now = now;
+        match input {
+            Input::Open {
+                session,
+                serializer,
+                subject,
+            } => {
+                self.sessions
+                    .insert(session, Session::new(serializer, subject, &self.limits, now));
+            }
+            Input::Message { session, message } => self.message(session, message, effects),
+            Input::Closed { session } => self.closed(session),
+            Input::Table(table) => {
+                let moved = self.owners.replace(table);
+                self.interest.moved(moved);
+            }
+            Input::Registered(_) => {
+                self.interest.forget_bindings();
+                let mut decided = Vec::new();
+                self.publishing.forget_sent(&mut decided);
+                self.settle_all(decided, effects);
+            }
+            Input::Bound(call, answer) => {
+                let events = self
+                    .interest
+                    .bound(call, answer, &mut self.owners, now, &mut self.jitter);
+                for event in events {
+                    self.membership(event, effects);
+                }
+            }
+            Input::Published(call, answer) => {
+                let mut decided = Vec::new();
+                self.publishing.answered(
+                    call,
+                    answer,
+                    &mut self.owners,
+                    now,
+                    &mut self.jitter,
+                    &mut decided,
+                );
+                self.settle_all(decided, effects);
+            }
+            Input::Deliver(call, entries) => self.deliver(call, entries, effects),
+            Input::ServerPublish(call, publish) => self.server_publish(call, publish, effects),
+            Input::Tick => self.expire(effects),
+        }
+    }
+
+    /// Sends what has gathered: one call to each node whose lane is idle.
+    pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.now = now;
+        self.interest
+            .flush(&self.owners, now, &mut self.last_call, effects);
+        self.publishing
+            .flush(&self.owners, now, &mut self.last_call, effects);
+    }
+
+    /// When [`Input::Tick`] is due, if ever. A late one is harmless.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Millis> {
+        let join = self.join_deadlines.first().map(|(at, ..)| *at);
+        let waiting = self.publishing.busy() || self.interest.busy() || !self.held.is_empty();
+        let retry = waiting.then(|| self.now + RETRY_TICK);
+        join.into_iter().chain(retry).min()
+    }
+
+    fn server_publish(&mut self, call: CallId, publish: ServerPublish, effects: &mut Vec<Effect>) {
+        let Some(slot) = self.owners.slot_of(publish.topic.as_bytes()) else {
+            return effects.push(Effect::ServerPublished(call, Err(reason::TOPIC_UNAVAILABLE)));
+        };
+        let message = v1::Publish {
+            topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
+            event: publish.event,
+            payload: publish.payload,
+            ..Default::default()
+        };
+        if self
+            .publishing
+            .push(slot, message, Waiter::Server(call), self.now)
+            .is_err()
+        {
+            effects.push(Effect::ServerPublished(call, Err(reason::OVERLOADED)));
+        }
+    }
+
+    fn settle_all(&mut self, decided: Vec<(Waiter, Slot, Answer)>, effects: &mut Vec<Effect>) {
+        for (waiter, slot, answer) in decided {
+            match waiter {
+                Waiter::Server(call) => effects.push(Effect::ServerPublished(call, answer)),
+                Waiter::Client(waiter) => match &answer {
+                    Ok((epoch, offset))
+                        if waiter.copy_first && self.awaits_copy(&waiter, slot, epoch, *offset) =>
+                    {
+                        let deadline = self.now + OWN_COPY_WAIT;
+                        self.held.push_back(Held {
+                            waiter,
+                            slot,
+                            offset: *offset,
+                            deadline,
+                        });
+                    }
+                    _ => self.reply_to_publish(waiter, answer.map(drop), effects),
+                },
+            }
+        }
+    }
+
+    /// Whether the publisher's own copy is still to be written.
+    fn awaits_copy(&self, waiter: &ClientWaiter, slot: Slot, epoch: &Epoch, offset: Offset) -> bool {
+        match self.interest.cursor(slot, &waiter.topic) {
+            Some((known, passed)) => known == epoch && *passed < offset,
+            None => false,
+        }
+    }
+
+    fn expire(&mut self, effects: &mut Vec<Effect>) {
+        let mut decided = Vec::new();
+        self.publishing.expire(self.now, &mut decided);
+        self.settle_all(decided, effects);
+        while self.held.front().is_some_and(|held| held.deadline <= self.now) {
+            let Some(held) = self.held.pop_front() else { break };
+            self.reply_to_publish(held.waiter, Ok(()), effects);
+        }
+        while let Some((_, session, topic)) = self
+            .join_deadlines
+            .first()
+            .filter(|(at, ..)| *at <= self.now)
+            .cloned()
+        {
+            self.refuse_join(session, &topic, reason::TOPIC_UNAVAILABLE, effects);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

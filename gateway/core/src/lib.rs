@@ -5,7 +5,16 @@
 //! come out; time is an argument, so that a seed replays exactly.
 //! Leaves out: sockets, gRPC, timers (`ringcast-gateway`), and everything a topic's owner decides.
 
+mod backoff;
 pub mod gateway;
+mod interest;
+mod lanes;
+pub mod limits;
 pub mod origin;
+mod owners;
 pub mod phoenix;
+pub mod policy;
+mod publishing;
+pub mod route;
+mod session;
 pub mod websocket;

@@ -1,0 +1,498 @@
+//! What clients say, and what they are told: heartbeats, joins, leaves, publishes.
+
+use bytes::Bytes;
+use ringcast_proto::v1::{self, Target};
+use ringcast_proto::{SessionId, Topic};
+
+use super::{ClientWaiter, Effect, Gateway, Waiter};
+use crate::interest::{Event, Member};
+use crate::phoenix::{self, BadPublish, Json, Message, Payload, PublishBody, Serializer};
+use crate::publishing::reason;
+use crate::route::{ClientEvents, Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
+use crate::session::{Channel, Joining};
+
+const OK: &str = "ok";
+const ERROR: &str = "error";
+const EMPTY: &[u8] = b"{}";
+
+impl Gateway {
+    pub(super) fn message(&mut self, id: SessionId, message: Message, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let event = message.event.as_deref();
+        let Some(topic) = message.topic_name.clone() else {
+            return self.unmatched(id, &message, effects);
+        };
+        if topic.as_str() == "phoenix" {
+            if event != Some("heartbeat") {
+                return self.unmatched(id, &message, effects);
+            }
+            return self.reply(
+                id,
+                &Json::null(),
+                &message.reference,
+                &message.topic,
+                OK,
+                EMPTY,
+                effects,
+            );
+        }
+        if let Some(channel) = session.channels.get_mut(&topic)
+            && channel.holds_back(event)
+        {
+            channel.waiting.push_back(message);
+            session.unanswered += 1;
+            return self.pace(id, effects);
+        }
+        match event {
+            Some("phx_join") => self.join(id, topic, &message, effects),
+            Some("phx_leave") => self.leave(id, &topic, &message, effects),
+            _ => self.push(id, topic, message, effects),
+        }
+    }
+
+    /// The connection is gone: all its channels end. What it published goes on, unanswered.
+    pub(super) fn closed(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        for (topic, channel) in session.channels {
+            match channel.joining {
+                Some(joining) => drop(self.join_deadlines.remove(&(joining.deadline, id, topic.clone()))),
+                None => self.joined -= 1,
+            }
+            self.interest.leave(channel.slot, &topic, id);
+        }
+    }
+
+    fn join(&mut self, id: SessionId, topic: Topic, message: &Message, effects: &mut Vec<Effect>) {
+        let Some(route) = self.routes.find(&topic) else {
+            return self.unmatched(id, message, effects);
+        };
+        // A join of a joined topic ends the old channel, whatever becomes of the new one (S13).
+        let replaces = self.end_channel(id, &topic).map(|old| old.join_ref);
+        let slot = self.owners.slot_of(topic.as_bytes());
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let refusal: Option<Vec<u8>> = if session.channels.len() >= self.limits.channels_max {
+            Some(reason_body("too many channels joined"))
+        } else if !session.joins.take(self.limits.joins, self.now) {
+            Some(reason_body(reason::OVERLOADED))
+        } else if route == Route::Topics && !topics_name_is_legal(&topic) {
+            Some(TOPICS_NAME_REFUSAL.to_vec())
+        } else if !self.policy.may_join(&session.subject, &topic) {
+            Some(reason_body(reason::UNAUTHORIZED))
+        } else if slot.is_none() {
+            Some(reason_body(reason::TOPIC_UNAVAILABLE))
+        } else {
+            None
+        };
+        let (Some(slot), None) = (slot, &refusal) else {
+            let body = refusal.unwrap_or_default();
+            self.reply(
+                id,
+                &message.join_ref,
+                &message.reference,
+                &message.topic,
+                ERROR,
+                &body,
+                effects,
+            );
+            return self.close_replaced(id, &topic, replaces, effects);
+        };
+        let join_ref = detached(&message.join_ref);
+        let reference = detached(&message.reference);
+        let push_ref = if join_ref.is_null() {
+            reference.clone()
+        } else {
+            join_ref.clone()
+        };
+        let member = Member {
+            subject: session.subject.clone(),
+            serializer: session.serializer,
+            push_ref: match (route, session.serializer) {
+                (Route::Topics, Serializer::V2) => push_ref.clone(),
+                // V1 has no join_ref, a broadcast carries none: one encoding for all.
+                (Route::Topics, Serializer::V1) | (Route::Namespace(_), _) => Json::null(),
+            },
+            joined: false,
+        };
+        let deadline = self.now + self.limits.deadline;
+        session.channels.insert(
+            topic.clone(),
+            Channel {
+                slot,
+                route,
+                join_ref,
+                push_ref,
+                joining: Some(Joining {
+                    reference,
+                    replaces,
+                    deadline,
+                }),
+                unanswered: 0,
+                waiting: Default::default(),
+            },
+        );
+        self.interest.join(slot, &topic, id, member);
+        self.join_deadlines.insert((deadline, id, topic));
+    }
+
+    /// The owner answered a join.
+    pub(super) fn membership(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Refused(topic, id) => self.refuse_join(id, &topic, reason::TOO_MANY_TOPICS, effects),
+            Event::Joined(topic, id) => {
+                let Some(channel) = self
+                    .sessions
+                    .get_mut(&id)
+                    .and_then(|session| session.channels.get_mut(&topic))
+                else {
+                    return;
+                };
+                let Some(joining) = channel.joining.take() else {
+                    return;
+                };
+                let join_ref = channel.join_ref.clone();
+                self.joined += 1;
+                self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
+                let name = Json::string(topic.as_str());
+                self.reply(id, &join_ref, &joining.reference, &name, OK, EMPTY, effects);
+                self.close_replaced(id, &topic, joining.replaces, effects);
+                self.resume_channel(id, &topic, effects);
+            }
+        }
+    }
+
+    /// A join came to nothing; the topic is not joined.
+    pub(super) fn refuse_join(&mut self, id: SessionId, topic: &Topic, why: &str, effects: &mut Vec<Effect>) {
+        let Some(mut channel) = self.end_channel(id, topic) else {
+            return;
+        };
+        let Some(joining) = channel.joining.take() else {
+            return;
+        };
+        self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
+        let name = Json::string(topic.as_str());
+        self.reply(
+            id,
+            &channel.join_ref,
+            &joining.reference,
+            &name,
+            ERROR,
+            &reason_body(why),
+            effects,
+        );
+        self.close_replaced(id, topic, joining.replaces, effects);
+        self.replay(id, channel, effects);
+    }
+
+    fn leave(&mut self, id: SessionId, topic: &Topic, message: &Message, effects: &mut Vec<Effect>) {
+        let channel = self
+            .sessions
+            .get(&id)
+            .and_then(|session| session.channels.get(topic));
+        if channel.is_some_and(|channel| channel.is_stale(message)) {
+            return;
+        }
+        match self.end_channel(id, topic) {
+            // Leaving what is not joined is no error (S9).
+            None => self.reply(
+                id,
+                &message.join_ref,
+                &message.reference,
+                &message.topic,
+                OK,
+                EMPTY,
+                effects,
+            ),
+            Some(channel) => {
+                self.reply(
+                    id,
+                    &channel.push_ref,
+                    &message.reference,
+                    &message.topic,
+                    OK,
+                    EMPTY,
+                    effects,
+                );
+                self.close_replaced(id, topic, Some(channel.join_ref.clone()), effects);
+                self.replay(id, channel, effects);
+            }
+        }
+    }
+
+    fn push(&mut self, id: SessionId, topic: Topic, message: Message, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(channel) = session.channels.get_mut(&topic) else {
+            return self.unmatched(id, &message, effects);
+        };
+        if channel.is_stale(&message) {
+            return;
+        }
+        let (slot, route, push_ref) = (channel.slot, channel.route, channel.push_ref.clone());
+        let body = if !session.pushes.take(self.limits.pushes, self.now) {
+            Err(reason::RATE_LIMITED)
+        } else if !self.policy.may_publish(&session.subject, &topic) {
+            Err(reason::UNAUTHORIZED)
+        } else {
+            body(route, &message)
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(why) => {
+                return self.reply(
+                    id,
+                    &push_ref,
+                    &message.reference,
+                    &message.topic,
+                    ERROR,
+                    &reason_body(why),
+                    effects,
+                );
+            }
+        };
+        let publish = v1::Publish {
+            number: 0,
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            event: body.event,
+            payload: body.payload.0,
+            session: id.0,
+            target: body.target.into(),
+        };
+        let copy_first = matches!(route, Route::Namespace(_)) && body.target == Target::All;
+        let waiter = ClientWaiter {
+            session: id,
+            topic,
+            reference: detached(&message.reference),
+            copy_first,
+        };
+        if self
+            .publishing
+            .push(slot, publish, Waiter::Client(waiter), self.now)
+            .is_err()
+        {
+            let body = reason_body(reason::OVERLOADED);
+            return self.reply(
+                id,
+                &push_ref,
+                &message.reference,
+                &message.topic,
+                ERROR,
+                &body,
+                effects,
+            );
+        }
+        channel.unanswered += 1;
+        session.unanswered += 1;
+        self.pace(id, effects);
+    }
+
+    /// Answers a publish, and goes on with what waited for it.
+    pub(super) fn reply_to_publish(
+        &mut self,
+        waiter: ClientWaiter,
+        result: Result<(), &'static str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ClientWaiter {
+            session: id,
+            topic,
+            reference,
+            ..
+        } = waiter;
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.unanswered -= 1;
+        // A join or leave waits for the publishes before it, so this is still the channel that published.
+        let Some(channel) = session.channels.get_mut(&topic) else {
+            return self.pace(id, effects);
+        };
+        channel.unanswered -= 1;
+        let push_ref = channel.push_ref.clone();
+        let name = Json::string(topic.as_str());
+        match result {
+            Ok(()) => self.reply(id, &push_ref, &reference, &name, OK, EMPTY, effects),
+            Err(why) => self.reply(
+                id,
+                &push_ref,
+                &reference,
+                &name,
+                ERROR,
+                &reason_body(why),
+                effects,
+            ),
+        }
+        self.resume_channel(id, &topic, effects);
+    }
+
+    /// Takes the messages that waited on a channel again, in order; some may have to wait on.
+    fn resume_channel(&mut self, id: SessionId, topic: &Topic, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(channel) = session.channels.get_mut(topic) else {
+            return;
+        };
+        let may_go_on = |waiting: &Message| match waiting.event.as_deref() {
+            Some("phx_join" | "phx_leave") => channel.unanswered == 0,
+            _ => true,
+        };
+        if channel.joining.is_none() && channel.waiting.front().is_some_and(may_go_on) {
+            let waiting = std::mem::take(&mut channel.waiting);
+            session.unanswered -= waiting.len();
+            for message in waiting {
+                self.message(id, message, effects);
+            }
+        }
+        self.pace(id, effects);
+    }
+
+    /// The same for a channel that has ended.
+    fn replay(&mut self, id: SessionId, ended: Channel, effects: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.unanswered -= ended.waiting.len();
+        }
+        for message in ended.waiting {
+            self.message(id, message, effects);
+        }
+        self.pace(id, effects);
+    }
+
+    /// Forgets a channel of a session, joined or joining.
+    fn end_channel(&mut self, id: SessionId, topic: &Topic) -> Option<Channel> {
+        let channel = self.sessions.get_mut(&id)?.channels.remove(topic)?;
+        if channel.joining.is_none() {
+            self.joined -= 1;
+        }
+        self.interest.leave(channel.slot, topic, id);
+        Some(channel)
+    }
+
+    /// Stops reading a session that has too much unanswered, and starts again at half of it.
+    fn pace(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if !session.paused && session.unanswered >= self.limits.unanswered_max {
+            session.paused = true;
+            effects.push(Effect::Pause(id));
+        } else if session.paused && session.unanswered <= self.limits.unanswered_max / 2 {
+            session.paused = false;
+            effects.push(Effect::Resume(id));
+        }
+    }
+
+    /// S6: the topic has no channel, or the session has not joined it.
+    fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
+        let body = reason_body("unmatched topic");
+        self.reply(
+            id,
+            &Json::null(),
+            &message.reference,
+            &message.topic,
+            ERROR,
+            &body,
+            effects,
+        );
+    }
+
+    /// `phx_close` of a join that has ended; its ref is the join_ref (S8, S13).
+    fn close_replaced(
+        &self,
+        id: SessionId,
+        topic: &Topic,
+        join_ref: Option<Json>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(session), Some(join_ref)) = (self.sessions.get(&id), join_ref) else {
+            return;
+        };
+        let frame = phoenix::push(
+            session.serializer,
+            &join_ref,
+            &join_ref,
+            topic,
+            "phx_close",
+            EMPTY,
+        );
+        effects.push(Effect::Write(id, frame));
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the five parts of a Phoenix reply, and where it goes"
+    )]
+    fn reply(
+        &self,
+        id: SessionId,
+        join_ref: &Json,
+        reference: &Json,
+        topic: &Json,
+        status: &str,
+        response: &[u8],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        effects.push(Effect::Write(
+            id,
+            phoenix::reply(session.serializer, join_ref, reference, topic, status, response),
+        ));
+    }
+}
+
+/// What a push asks to have published.
+fn body(route: Route, message: &Message) -> Result<PublishBody, &'static str> {
+    let Payload::Json(payload) = &message.payload else {
+        return Err(reason::BAD_REQUEST);
+    };
+    let event = message.event.as_deref().ok_or(reason::BAD_REQUEST)?;
+    let body = match (route, event) {
+        (Route::Namespace(ClientEvents::Refuse), _) => return Err(reason::UNAUTHORIZED),
+        (_, "publish") => phoenix::publish_body(payload).map_err(|bad| match bad {
+            BadPublish::BadRequest => reason::BAD_REQUEST,
+            BadPublish::Unauthorized => reason::UNAUTHORIZED,
+        })?,
+        (Route::Topics, _) => return Err(reason::BAD_REQUEST),
+        (Route::Namespace(client_events), event) => {
+            if event.is_empty() || event.len() > 255 || !phoenix::is_object(payload) {
+                return Err(reason::BAD_REQUEST);
+            }
+            let target = if client_events == ClientEvents::Others {
+                Target::Others
+            } else {
+                Target::All
+            };
+            PublishBody {
+                event: Bytes::copy_from_slice(event.as_bytes()),
+                payload: payload.clone(),
+                target,
+            }
+        }
+    };
+    // A client could close or confuse all others under these names (B9).
+    let reserved =
+        body.event.starts_with(b"phx_") || body.event.starts_with(b"chan_reply_") || body.event == "gap";
+    if reserved {
+        Err(reason::BAD_REQUEST)
+    } else {
+        Ok(body)
+    }
+}
+
+/// A copy that does not hold on to the buffer the frame came in.
+fn detached(json: &Json) -> Json {
+    Json(Bytes::copy_from_slice(json.as_bytes()))
+}
+
+/// `{"reason":why}`; the reasons are ours and need no escaping.
+fn reason_body(why: &str) -> Vec<u8> {
+    format!("{{\"reason\":\"{why}\"}}").into_bytes()
+}

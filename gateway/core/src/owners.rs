@@ -1,0 +1,100 @@
+//! Who owns which slot, as far as this gateway knows.
+//!
+//! *Invariant:* `seen` never falls: whoever has seen an owner_epoch accepts nothing of a lower one (P1).
+//! Leaves out: how the table gets here (the shell watches the ring store).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot, v1};
+use ringcast_ring::SlotTable;
+
+/// The slot table, corrected by what topic servers answered since.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    table: Option<Arc<SlotTable>>,
+    /// Owners that a `NotOwner` named before the table did.
+    hints: BTreeMap<Slot, (NodeRef, OwnerEpoch)>,
+    seen: BTreeMap<Slot, OwnerEpoch>,
+}
+
+impl Owners {
+    /// Takes a newer table and says which slots have another owner by it.
+    pub(crate) fn replace(&mut self, table: Arc<SlotTable>) -> Vec<Slot> {
+        let mut moved = Vec::new();
+        for slot in (0..table.slots()).map(Slot) {
+            let before = self.owner(slot);
+            if let Some(next) = table.owner(slot) {
+                let hint_is_old = |(_, epoch): &(NodeRef, OwnerEpoch)| *epoch <= next.owner_epoch;
+                if self.hints.get(&slot).is_some_and(hint_is_old) {
+                    self.hints.remove(&slot);
+                }
+                if before.as_ref() != Some(&(next.owner.clone(), next.owner_epoch)) {
+                    moved.push(slot);
+                }
+            }
+        }
+        self.table = Some(table);
+        moved
+    }
+
+    /// The slot of a topic, once the cluster is born.
+    pub(crate) fn slot_of(&self, topic: &[u8]) -> Option<Slot> {
+        Some(self.table.as_ref()?.slot_of(topic))
+    }
+
+    /// Whom to ask about a slot, and the owner_epoch that says so.
+    pub(crate) fn owner(&self, slot: Slot) -> Option<(NodeRef, OwnerEpoch)> {
+        if let Some(hint) = self.hints.get(&slot) {
+            return Some(hint.clone());
+        }
+        let owner = self.table.as_ref()?.owner(slot)?;
+        Some((owner.owner.clone(), owner.owner_epoch))
+    }
+
+    /// Whether the table has this life of the node.
+    pub(crate) fn knows(&self, node: &NodeRef) -> bool {
+        self.table
+            .as_ref()
+            .is_some_and(|table| table.address(node).is_some())
+    }
+
+    /// The highest owner_epoch heard of for a slot.
+    pub(crate) fn seen(&self, slot: Slot) -> OwnerEpoch {
+        let by_table = self
+            .table
+            .as_ref()
+            .and_then(|table| table.owner(slot))
+            .map_or(OwnerEpoch(0), |owner| owner.owner_epoch);
+        self.seen.get(&slot).copied().unwrap_or_default().max(by_table)
+    }
+
+    /// Notes an owner_epoch. `false`: a higher one was seen before, so its bearer is fenced.
+    pub(crate) fn see(&mut self, slot: Slot, epoch: OwnerEpoch) -> bool {
+        if epoch < self.seen(slot) {
+            return false;
+        }
+        self.seen.insert(slot, epoch);
+        true
+    }
+
+    /// Takes the owner a `NotOwner` named. `true` where it is news, so that asking it at once makes sense.
+    pub(crate) fn hint(&mut self, slot: Slot, owner: Option<&v1::Owner>) -> bool {
+        let Some(owner) = owner else { return false };
+        let Ok(node) = NodeId::parse(&owner.node) else {
+            return false;
+        };
+        let hint = (
+            NodeRef {
+                node,
+                incarnation: Incarnation(owner.incarnation),
+            },
+            OwnerEpoch(owner.owner_epoch),
+        );
+        if self.owner(slot).is_some_and(|(_, known)| hint.1 <= known) {
+            return false;
+        }
+        self.hints.insert(slot, hint);
+        true
+    }
+}

@@ -51,3 +51,75 @@ pub fn claims(snapshot: &Snapshot, old: &NodeRef, me: &NodeRef, mut op: impl FnM
     };
     claims.chunks(SLOTS_PER_CHANGE).map(change).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ringcast_proto::OwnerEpoch;
+
+    use super::*;
+    use crate::snapshot::tests::{node_ref, snapshot};
+
+    const RECORD: &str = r#"{"owner_epoch":7,"base":3,"owner":{"node":"ts-1","inc":2},"replica":{"node":"ts-2","inc":4},
+        "move":{"id":"m","kind":"owner","target":{"node":"ts-3","inc":5}},"cause":"swap","later":1}"#;
+
+    #[test]
+    fn a_claim_keeps_base_and_replica_and_takes_the_next_epoch() {
+        let snapshot = snapshot(&[("slot/9", RECORD)]);
+        let (revision, record) = snapshot.slot(Slot(9)).unwrap();
+        let (key, expect, claimed) = claim(Slot(9), revision, record, &node_ref("ts-1", 8));
+        assert_eq!((key, expect), (Key::Slot(Slot(9)), Expect::Revision(Revision(1))));
+        let Record::Slot(claimed) = claimed else {
+            panic!("not a slot record")
+        };
+        assert_eq!(
+            (claimed.owner_epoch, claimed.base),
+            (OwnerEpoch(8), OwnerEpoch(3))
+        );
+        assert_eq!(
+            (claimed.owner, claimed.cause),
+            (node_ref("ts-1", 8), Cause::Claim)
+        );
+        assert_eq!(
+            (claimed.replica, claimed.moving),
+            (Some(node_ref("ts-2", 4)), None)
+        );
+        assert_eq!(claimed.rest["later"].to_string(), "1");
+    }
+
+    #[test]
+    fn claims_take_what_still_names_the_old_life_64_slots_a_change() {
+        let other = r#"{"owner_epoch":7,"base":3,"owner":{"node":"ts-1","inc":1},"cause":"birth"}"#;
+        let keys: Vec<String> = (0..131).map(|slot| format!("slot/{slot}")).collect();
+        let record = |slot| if slot == 5 { other } else { RECORD };
+        let records: Vec<(&str, &str)> = keys
+            .iter()
+            .enumerate()
+            .map(|(n, key)| (key.as_str(), record(n)))
+            .collect();
+        let (old, me) = (node_ref("ts-1", 2), node_ref("ts-1", 8));
+        let mut ops = 0;
+        let changes = claims(&snapshot(&records), &old, &me, || {
+            ops += 1;
+            Op(ops.to_string())
+        });
+        assert_eq!(
+            changes.iter().map(|change| change.put.len()).collect::<Vec<_>>(),
+            [64, 64, 2]
+        );
+        for (n, change) in changes.iter().enumerate() {
+            assert_eq!(
+                change.guards,
+                [Guard::Gone(old.clone()), Guard::Alive(me.clone())]
+            );
+            assert!(change.put.iter().all(|(key, _)| *key != Key::Slot(Slot(5))));
+            assert!(
+                change
+                    .put
+                    .iter()
+                    .map(|(key, _)| key)
+                    .eq(change.expect.iter().map(|(key, _)| key))
+            );
+            assert_eq!(change.op, Op((n + 1).to_string()));
+        }
+    }
+}

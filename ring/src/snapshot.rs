@@ -148,3 +148,100 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A snapshot of these keys and JSON values; each record's revision is its place in the list.
+    pub(crate) fn snapshot(records: &[(&str, &str)]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (key, json) in records {
+            snapshot.revision.0 += 1;
+            let key: Key = key.parse().unwrap();
+            let record = Record::decode(&key, json.as_bytes()).unwrap();
+            let op = Op(format!("op-{}", snapshot.revision));
+            snapshot.records.insert(
+                key,
+                Stored {
+                    revision: snapshot.revision,
+                    op,
+                    record,
+                },
+            );
+        }
+        snapshot
+    }
+
+    pub(crate) fn node_ref(id: &str, incarnation: u64) -> NodeRef {
+        NodeRef {
+            node: NodeId::parse(id).unwrap(),
+            incarnation: ringcast_proto::Incarnation(incarnation),
+        }
+    }
+
+    #[test]
+    fn records_are_found_by_kind() {
+        let snapshot = snapshot(&[
+            ("planner", r#"{"holder":{"node":"ts-1","inc":2},"term":9}"#),
+            (
+                "node/ts-1",
+                r#"{"inc":2,"role":"topic-server","advertise":"a:1","build":"1"}"#,
+            ),
+            (
+                "node/gw-1",
+                r#"{"inc":3,"role":"gateway","advertise":"b:1","build":"1"}"#,
+            ),
+            (
+                "slot/65535",
+                r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":2},"cause":"birth"}"#,
+            ),
+            (
+                "slot/0",
+                r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":2},"cause":"birth"}"#,
+            ),
+            ("birth", r#"{"format":1,"cluster_id":"c","slots":8,"seed":1}"#),
+            ("history/1", "{}"),
+        ]);
+        let nodes: Vec<&str> = snapshot.nodes().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(nodes, ["gw-1", "ts-1"]);
+        let slots: Vec<(Slot, Revision)> = snapshot
+            .slots()
+            .map(|(slot, revision, _)| (slot, revision))
+            .collect();
+        assert_eq!(slots, [(Slot(0), Revision(5)), (Slot(u16::MAX), Revision(4))]);
+        assert_eq!(snapshot.planner().unwrap().1.term, 9);
+        assert_eq!(snapshot.birth().unwrap().slots, 8);
+        assert!(snapshot.ring().is_none() && snapshot.slot(Slot(1)).is_none());
+    }
+
+    #[test]
+    fn a_life_that_is_over_is_not_alive() {
+        let snapshot = snapshot(&[(
+            "node/ts-1",
+            r#"{"inc":2,"role":"topic-server","advertise":"a:1","build":"1"}"#,
+        )]);
+        assert!(snapshot.alive(&node_ref("ts-1", 2)));
+        assert!(!snapshot.alive(&node_ref("ts-1", 1)) && !snapshot.alive(&node_ref("ts-2", 2)));
+    }
+
+    #[test]
+    fn a_change_that_a_load_has_shown_already_is_skipped() {
+        let mut now = snapshot(&[("history/1", "1"), ("history/2", "2")]);
+        let loaded = now.clone();
+        let key: Key = "history/1".parse().unwrap();
+        now.apply(&Changed {
+            revision: Revision(2),
+            records: vec![(key.clone(), None)],
+        });
+        assert_eq!(now, loaded);
+        now.apply(&Changed {
+            revision: Revision(3),
+            records: vec![(key.clone(), None)],
+        });
+        assert_eq!(
+            (now.revision, now.records.contains_key(&key)),
+            (Revision(3), false)
+        );
+    }
+}

@@ -219,3 +219,142 @@ impl MoveStatus {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::snapshot::tests::snapshot;
+
+    fn check(records: &[(&str, &str)], golden: &Expect) {
+        let status = Status::of(&snapshot(records));
+        let mut text = format!(
+            "version {} slots {} replicas {}\n",
+            status.version, status.slots, status.replicas
+        );
+        for node in &status.nodes {
+            let NodeStatus {
+                id,
+                state,
+                weight,
+                slots_owned,
+                slots_replica,
+                share,
+                address,
+                build,
+            } = node;
+            let at = address.as_deref().zip(build.as_deref());
+            let at = at
+                .map(|(address, build)| format!(" at {address} build {build}"))
+                .unwrap_or_default();
+            writeln!(
+                text,
+                "{id} {state} weight {weight} owns {slots_owned} copies {slots_replica} share {share}{at}"
+            )
+            .unwrap();
+        }
+        for gateway in &status.gateways {
+            writeln!(
+                text,
+                "{} gateway at {} build {}",
+                gateway.id, gateway.address, gateway.build
+            )
+            .unwrap();
+        }
+        for MoveStatus {
+            slot,
+            from,
+            to,
+            phase,
+        } in &status.moves
+        {
+            writeln!(text, "slot {slot} {from} to {to} {phase}").unwrap();
+        }
+        if let Some(planner) = &status.planner {
+            writeln!(text, "planner {planner}").unwrap();
+        }
+        golden.assert_eq(&text);
+    }
+
+    #[test]
+    fn before_birth_there_are_only_nodes() {
+        check(
+            &[(
+                "node/ts-1",
+                r#"{"inc":1,"role":"topic-server","advertise":"a:1","build":"0.1"}"#,
+            )],
+            &expect![[r#"
+                version 0 slots 0 replicas 0
+                ts-1 joining weight 0 owns 0 copies 0 share 0 at a:1 build 0.1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn every_state_of_a_node_is_told_and_every_slot_counted() {
+        check(
+            &[
+                ("birth", r#"{"format":1,"cluster_id":"c","slots":4,"seed":1}"#),
+                (
+                    "ring",
+                    r#"{"version":3,"replicas":1,"vnodes_per_weight":256,"nodes":[
+                        {"id":"ts-1","weight":1.0,"state":"up"},{"id":"ts-2","weight":2.5,"state":"draining"},
+                        {"id":"ts-3","weight":1.0,"state":"up"},{"id":"ts-4","weight":1.0,"state":"draining"}]}"#,
+                ),
+                (
+                    "node/ts-1",
+                    r#"{"inc":9,"role":"topic-server","advertise":"a:1","build":"0.1"}"#,
+                ),
+                (
+                    "node/ts-2",
+                    r#"{"inc":2,"role":"topic-server","advertise":"b:1","build":"0.1"}"#,
+                ),
+                (
+                    "node/ts-5",
+                    r#"{"inc":3,"role":"topic-server","advertise":"c:1","build":"0.2"}"#,
+                ),
+                (
+                    "node/gw-1",
+                    r#"{"inc":4,"role":"gateway","advertise":"d:1","build":"0.1"}"#,
+                ),
+                ("planner", r#"{"holder":{"node":"ts-1","inc":9},"term":5}"#),
+                (
+                    "slot/0",
+                    r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":9},"cause":"birth"}"#,
+                ),
+                // A life that is over, of a node that is back.
+                (
+                    "slot/1",
+                    r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":1},"cause":"birth"}"#,
+                ),
+                (
+                    "slot/2",
+                    r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-2","inc":2},"replica":{"node":"ts-1","inc":9},
+                        "cause":"learn","move":{"id":"m","kind":"owner","target":{"node":"ts-1","inc":9}}}"#,
+                ),
+                // A node that is in nothing else any more.
+                (
+                    "slot/3",
+                    r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-0","inc":7},"cause":"birth",
+                        "move":{"id":"n","kind":"replica","target":{"node":"ts-1","inc":9}}}"#,
+                ),
+            ],
+            &expect![[r#"
+                version 3 slots 4 replicas 1
+                ts-0 down weight 0 owns 1 copies 0 share 0.25
+                ts-1 up weight 1 owns 2 copies 1 share 0.5 at a:1 build 0.1
+                ts-2 draining weight 2.5 owns 1 copies 0 share 0.25 at b:1 build 0.1
+                ts-3 down weight 1 owns 0 copies 0 share 0
+                ts-4 down weight 1 owns 0 copies 0 share 0
+                ts-5 joining weight 0 owns 0 copies 0 share 0 at c:1 build 0.2
+                gw-1 gateway at d:1 build 0.1
+                slot 2 ts-2 to ts-1 seal
+                slot 3 ts-0 to ts-1 learn
+                planner ts-1#9
+            "#]],
+        );
+    }
+}

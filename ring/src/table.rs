@@ -157,3 +157,95 @@ impl SlotTable {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::tests::{node_ref, snapshot};
+
+    const BIRTH: (&str, &str) = (
+        "birth",
+        r#"{"format":1,"cluster_id":"c","slots":2,"seed":5929358395170083668}"#,
+    );
+    const TS_1: (&str, &str) = (
+        "node/ts-1",
+        r#"{"inc":2,"role":"topic-server","advertise":"ts-1:7200","build":"1"}"#,
+    );
+    const GW_1: (&str, &str) = (
+        "node/gw-1",
+        r#"{"inc":3,"role":"gateway","advertise":"gw-1:7100","build":"1"}"#,
+    );
+    const SLOT_0: (&str, &str) = (
+        "slot/0",
+        r#"{"owner_epoch":4,"base":1,"owner":{"node":"ts-1","inc":2},"cause":"swap"}"#,
+    );
+    const SLOT_1: (&str, &str) = (
+        "slot/1",
+        r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":1},"cause":"birth"}"#,
+    );
+
+    fn table(records: &[(&str, &str)]) -> SlotTable {
+        SlotTable::from_snapshot(&snapshot(records)).unwrap()
+    }
+
+    #[test]
+    fn there_is_no_table_before_birth_or_of_a_birth_one_does_not_understand() {
+        let none = |records: &[(&str, &str)]| SlotTable::from_snapshot(&snapshot(records)).is_none();
+        assert!(none(&[TS_1, GW_1, SLOT_0]));
+        assert!(none(&[(
+            "birth",
+            r#"{"format":2,"cluster_id":"c","slots":2,"seed":1}"#
+        )]));
+        assert!(none(&[(
+            "birth",
+            r#"{"format":1,"cluster_id":"c","slots":0,"seed":1}"#
+        )]));
+    }
+
+    #[test]
+    fn it_says_what_the_slot_records_say() {
+        let table = table(&[BIRTH, TS_1, GW_1, SLOT_0]);
+        let owner = SlotOwner {
+            owner: node_ref("ts-1", 2),
+            owner_epoch: OwnerEpoch(4),
+        };
+        assert_eq!(table.owner(Slot(0)), Some(&owner));
+        assert_eq!((table.owner(Slot(1)), table.owner(Slot(2))), (None, None));
+        assert_eq!((table.slots(), table.revision()), (2, Revision(4)));
+        // 643 of 1024: the golden value modulo 2.
+        assert_eq!(table.slot_of(b"topics:matrix"), Slot(1));
+    }
+
+    #[test]
+    fn a_slot_beyond_the_birth_record_is_ignored() {
+        let stray = ("slot/7", SLOT_0.1);
+        assert_eq!(table(&[BIRTH, TS_1, stray]).owner(Slot(7)), None);
+    }
+
+    #[test]
+    fn an_address_is_that_of_the_very_incarnation() {
+        let table = table(&[BIRTH, TS_1]);
+        assert_eq!(table.address(&node_ref("ts-1", 2)), Some("ts-1:7200"));
+        assert_eq!(table.address(&node_ref("ts-1", 1)), None);
+        assert_eq!(table.address(&node_ref("ts-2", 2)), None);
+    }
+
+    #[test]
+    fn it_is_whole_when_every_slot_has_an_owner_that_is_registered() {
+        let born_to = |owner: (&'static str, &'static str)| table(&[BIRTH, TS_1, SLOT_0, owner]);
+        assert!(!table(&[BIRTH, TS_1, SLOT_0]).is_whole());
+        assert!(!born_to(SLOT_1).is_whole(), "ts-1#1 is over");
+        assert!(born_to(("slot/1", SLOT_0.1)).is_whole());
+        assert_eq!(
+            born_to(SLOT_1).owners(),
+            BTreeSet::from([node_ref("ts-1", 1), node_ref("ts-1", 2)])
+        );
+    }
+
+    #[test]
+    fn gateways_and_topic_servers_are_told_apart() {
+        let table = table(&[BIRTH, TS_1, GW_1]);
+        assert!(table.gateways().eq([(node_ref("gw-1", 3), "gw-1:7100")]));
+        assert!(table.topic_servers().eq([(node_ref("ts-1", 2), "ts-1:7200")]));
+    }
+}

@@ -9,6 +9,8 @@
 
 mod sightings;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -55,7 +55,9 @@ struct Sighting {
 
 impl Sightings {
     pub(super) fn observe(&mut self, snapshot: &Snapshot, now: Millis) {
-        if !std::mem::replace(&mut self.is_warm, true) {
+        // A snapshot without a record is one that was not loaded yet, and nothing to begin with.
+        if !self.is_warm && !snapshot.records.is_empty() {
+            self.is_warm = true;
             self.begin(snapshot, now);
         }
         self.losses.retain(|_, at| now.since(*at) < LOSS_WINDOW);

@@ -17,4 +17,6 @@ pub mod policy;
 mod publishing;
 pub mod route;
 mod session;
+#[cfg(test)]
+mod table;
 pub mod websocket;

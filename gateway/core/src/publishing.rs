@@ -389,3 +389,6 @@ fn decode(outcome: &Outcome) -> Option<Answer> {
         })),
     }
 }
+
+#[cfg(test)]
+mod tests;

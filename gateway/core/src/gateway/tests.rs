@@ -4,85 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
-use ringcast_proto::NodeId;
-use ringcast_proto::record::{Birth, Cause, FORMAT, Key, NodeRecord, Record, Ring, Role, SlotRecord};
-use ringcast_proto::{OwnerEpoch, v1::publish_outcome::Outcome};
-use ringcast_ring::{Op, Revision, Snapshot, Stored};
+use ringcast_proto::v1::publish_outcome::Outcome;
 
 use super::*;
 use crate::phoenix::decode_text;
+use crate::table::{server, table_of};
 
-fn server(id: &str) -> NodeRef {
-    NodeRef {
-        node: NodeId::parse(id).unwrap(),
-        incarnation: Incarnation(1),
-    }
-}
-
-/// A cluster of `ts-1` and `ts-2` in which the first owns everything.
 fn table(owner: &str, owner_epoch: u64) -> Arc<SlotTable> {
-    let mut records = BTreeMap::new();
-    let mut put = |key, record| {
-        records.insert(
-            key,
-            Stored {
-                revision: Revision(1),
-                op: Op(String::new()),
-                record,
-            },
-        );
-    };
-    let rest = Default::default();
-    put(
-        Key::Birth,
-        Record::Birth(Birth {
-            format: FORMAT,
-            cluster_id: "test".into(),
-            slots: 4,
-            seed: 7,
-            rest,
-        }),
-    );
-    let ring = Ring {
-        version: 1,
-        replicas: 1,
-        vnodes_per_weight: 256,
-        nodes: Vec::new(),
-        pins: BTreeMap::new(),
-        plan: None,
-        rest: Default::default(),
-    };
-    put(Key::Ring, Record::Ring(ring));
-    for id in ["ts-1", "ts-2"] {
-        let node = NodeRecord {
-            incarnation: Incarnation(1),
-            role: Role::TopicServer,
-            advertise: format!("{id}:7200"),
-            build: String::new(),
-            ready: true,
-            rest: Default::default(),
-        };
-        put(Key::Node(NodeId::parse(id).unwrap()), Record::Node(node));
-    }
-    for slot in (0..4).map(Slot) {
-        let record = SlotRecord {
-            owner_epoch: OwnerEpoch(owner_epoch),
-            base: OwnerEpoch(1),
-            owner: server(owner),
-            replica: None,
-            moving: None,
-            cause: Cause::Birth,
-            rest: Default::default(),
-        };
-        put(Key::Slot(slot), Record::Slot(record));
-    }
-    Arc::new(
-        SlotTable::from_snapshot(&Snapshot {
-            revision: Revision(1),
-            records,
-        })
-        .unwrap(),
-    )
+    Arc::new(table_of(4, &server(owner), owner_epoch))
 }
 
 struct World {

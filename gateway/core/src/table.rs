@@ -1,0 +1,76 @@
+//! Slot tables for tests.
+
+use std::collections::BTreeMap;
+
+use ringcast_proto::record::{Birth, Cause, FORMAT, Key, NodeRecord, Record, Ring, Role, SlotRecord};
+use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot};
+use ringcast_ring::{Op, Revision, SlotTable, Snapshot, Stored};
+
+pub(crate) fn server(id: &str) -> NodeRef {
+    NodeRef {
+        node: NodeId::parse(id).expect("a legal id"),
+        incarnation: Incarnation(1),
+    }
+}
+
+/// A cluster of `ts-1` and `ts-2` in which one of them owns everything.
+pub(crate) fn table_of(slots: u16, owner: &NodeRef, owner_epoch: u64) -> SlotTable {
+    let mut records = BTreeMap::new();
+    let mut put = |key, record| {
+        records.insert(
+            key,
+            Stored {
+                revision: Revision(1),
+                op: Op(String::new()),
+                record,
+            },
+        );
+    };
+    let birth = Birth {
+        format: FORMAT,
+        cluster_id: "test".into(),
+        slots,
+        seed: 7,
+        rest: Default::default(),
+    };
+    put(Key::Birth, Record::Birth(birth));
+    let ring = Ring {
+        version: 1,
+        replicas: 1,
+        vnodes_per_weight: 256,
+        nodes: Vec::new(),
+        pins: BTreeMap::new(),
+        plan: None,
+        rest: Default::default(),
+    };
+    put(Key::Ring, Record::Ring(ring));
+    for id in ["ts-1", "ts-2"] {
+        let NodeRef { node, incarnation } = server(id);
+        let record = NodeRecord {
+            incarnation,
+            role: Role::TopicServer,
+            advertise: format!("{id}:7200"),
+            build: String::new(),
+            ready: true,
+            rest: Default::default(),
+        };
+        put(Key::Node(node), Record::Node(record));
+    }
+    for slot in (0..slots).map(Slot) {
+        let record = SlotRecord {
+            owner_epoch: OwnerEpoch(owner_epoch),
+            base: OwnerEpoch(1),
+            owner: owner.clone(),
+            replica: None,
+            moving: None,
+            cause: Cause::Birth,
+            rest: Default::default(),
+        };
+        put(Key::Slot(slot), Record::Slot(record));
+    }
+    SlotTable::from_snapshot(&Snapshot {
+        revision: Revision(1),
+        records,
+    })
+    .expect("the cluster is born")
+}

@@ -11,6 +11,8 @@ mod sightings;
 mod slots;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 use std::time::Duration;
 

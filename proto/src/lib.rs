@@ -16,6 +16,6 @@ pub use time::Millis;
 /// The messages of package `ringcast.v1`, and behind the feature `grpc` its service stubs.
 pub mod v1 {
     #![allow(missing_docs, unreachable_pub, reason = "generated; the .proto files hold the documentation")]
-    #![allow(clippy::all, reason = "generated")]
+    #![allow(clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/ringcast.v1.rs"));
 }

@@ -1,7 +1,7 @@
 //! The ring store: the one place with compare-and-swap, leases and a watch.
 //!
 //! A node registers and keeps its lease ([`Membership`]), sees every record ([`Mirror`]), and changes some of them
-//! ([`RingStore::compare_and_swap`]). [`Memory`] keeps the records in this process; a `Coordinator` keeps them in one
+//! ([`RingStore::compare_and_swap`]). [`Memory`] keeps the records in this process; a [`Coordinator`] keeps them in one
 //! file and serves them to [`Client`]s. One conformance suite holds them alike.
 //!
 //! *Invariant:* what [`RingStore::load`] or a watch has shown was durable before it was shown, and no revision or
@@ -19,7 +19,7 @@ pub mod state;
 mod store;
 
 pub use any::{AnyStore, OpenError};
-pub use coordinator::Client;
+pub use coordinator::{Client, Coordinator};
 pub use membership::{JoinError, LeaseView, Membership, Standing};
 pub use memory::Memory;
 pub use mirror::Mirror;

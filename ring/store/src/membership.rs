@@ -321,11 +321,12 @@ impl<S: RingStore> Keeper<S> {
                 // A store that called the lease lost still shows it, perhaps out of an older file: end it.
                 self.release(before).await;
             }
-            if deadline.is_some_and(|deadline| clock::now() + retry >= deadline) {
+            let left = deadline.map_or(retry, |deadline| deadline.since(clock::now()));
+            if left.is_zero() {
                 return Err(self.refused(refused, patience.unwrap_or_default()));
             }
             tracing::debug!(node = %self.node.id, %refused, "not registered yet");
-            tokio::time::sleep(retry).await;
+            tokio::time::sleep(retry.min(left)).await;
             retry = (retry * 2).min(RETRY_MAX);
         }
     }

@@ -262,7 +262,7 @@ impl RingStore for Client {
 /// A watch on its way.
 enum Watching {
     Ask(Client, Revision),
-    Hear(Client, tonic::Streaming<v1::WatchReply>),
+    Hear(Client, Box<tonic::Streaming<v1::WatchReply>>),
     Over,
 }
 
@@ -274,7 +274,7 @@ impl Watching {
                 let replies = client
                     .call(CALL_DEADLINE, async |client| client.watch(request).await)
                     .await;
-                (client, replies.ok()?)
+                (client, Box::new(replies.ok()?))
             }
             Watching::Hear(client, replies) => (client, replies),
             Watching::Over => return None,

@@ -93,6 +93,12 @@ impl Durable {
         })
     }
 
+    /// The TTL of the node of this id, if it is registered.
+    #[must_use]
+    pub fn ttl(&self, node: &NodeId) -> Option<Duration> {
+        self.ttls.get(node).copied()
+    }
+
     /// What `change` comes to, as things stand.
     ///
     /// # Errors

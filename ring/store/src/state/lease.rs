@@ -54,7 +54,8 @@ impl Leases {
     pub fn overdue(&mut self, now: Millis) -> Vec<NodeRef> {
         let mut overdue = Vec::new();
         for (node, deadline) in &mut self.by_node {
-            deadline.over |= deadline.at <= now;
+            // Not yet in the very millisecond: time is cut to milliseconds, and no lease may end before its TTL.
+            deadline.over |= deadline.at < now;
             if deadline.over {
                 overdue.push(NodeRef {
                     node: node.clone(),
@@ -104,17 +105,17 @@ mod tests {
     fn a_renewal_counts_from_when_the_store_hears_it() {
         let mut leases = granted();
         assert!(leases.renew(&node(7), Millis(1500)));
-        assert_eq!(leases.overdue(Millis(3499)), []);
-        assert_eq!(leases.overdue(Millis(3500)), [node(7)]);
+        assert_eq!(leases.overdue(Millis(3500)), []);
+        assert_eq!(leases.overdue(Millis(3501)), [node(7)]);
     }
 
     #[test]
     fn a_lease_that_was_called_over_is_never_renewed() {
         let mut leases = granted();
-        assert_eq!(leases.overdue(Millis(2000)), [node(7)]);
-        assert!(!leases.renew(&node(7), Millis(2000)));
-        leases.extend(Millis(2000), Duration::from_secs(3));
         assert_eq!(leases.overdue(Millis(2001)), [node(7)]);
+        assert!(!leases.renew(&node(7), Millis(2001)));
+        leases.extend(Millis(2001), Duration::from_secs(3));
+        assert_eq!(leases.overdue(Millis(2002)), [node(7)]);
         assert_eq!(leases.next(), None);
     }
 
@@ -123,15 +124,15 @@ mod tests {
         let mut leases = granted();
         assert!(!leases.renew(&node(8), Millis(100)));
         assert!(!leases.renew(&node(6), Millis(100)));
-        assert_eq!(leases.next(), Some(Millis(2000)));
+        assert_eq!(leases.next(), Some(Millis(2001)));
     }
 
     #[test]
     fn an_extension_never_shortens() {
         let mut leases = granted();
         leases.extend(Millis(100), Duration::from_secs(3));
-        assert_eq!(leases.next(), Some(Millis(5100)));
+        assert_eq!(leases.next(), Some(Millis(5101)));
         leases.extend(Millis(200), Duration::ZERO);
-        assert_eq!(leases.next(), Some(Millis(5100)));
+        assert_eq!(leases.next(), Some(Millis(5101)));
     }
 }

@@ -8,6 +8,8 @@
 
 mod client;
 mod data_dir;
+#[cfg(test)]
+mod faults;
 mod image;
 mod marker;
 mod service;

@@ -73,13 +73,12 @@ impl Leases {
         }
     }
 
-    /// When the next one runs out.
+    /// When the next one will be overdue.
     #[must_use]
     pub fn next(&self) -> Option<Millis> {
-        self.by_node
-            .values()
-            .filter(|deadline| !deadline.over)
-            .map(|deadline| deadline.at)
+        let running = self.by_node.values().filter(|deadline| !deadline.over);
+        running
+            .map(|deadline| Millis(deadline.at.0.saturating_add(1)))
             .min()
     }
 }

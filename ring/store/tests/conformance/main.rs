@@ -1,5 +1,7 @@
 //! What every ring store promises, checked on each of them.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 mod changes;
 mod coordinator;
 mod harness;

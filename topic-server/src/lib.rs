@@ -1,1 +1,28 @@
-//! Under construction.
+//! A topic server: a task for every slot, a lane to every gateway, and the node's place in the cluster around them.
+//!
+//! It promises to serve a slot only while the ring store's record names this very life of this node, and to say where
+//! else to ask. *Invariant:* nothing here decides anything about topics: inputs go to the core, effects come out.
+//! Leaves out: what a topic is (`ringcast-topic-server-core`), where slots belong (`ringcast-ring`), clients (the
+//! gateways).
+
+mod admin;
+mod changes;
+mod config;
+mod grpc;
+mod header;
+mod lane;
+mod lanes;
+mod listener;
+mod metrics;
+mod planner;
+mod readiness;
+mod roles;
+mod server;
+mod shared;
+mod slot;
+mod touch;
+
+pub use config::Config;
+pub use readiness::Readiness;
+pub use ringcast_topic_server_core::Limits;
+pub use server::{BuildError, RunError, TopicServer};

@@ -131,10 +131,10 @@ mod tests {
         }
         history.trim(Millis(5), &limits);
         assert_eq!(offsets(&history, 0), [3, 4, 5]);
-        history.push(publication(6, "e", b"0123456789abcdef"), Millis(6));
+        history.push(publication(6, "e", b"0123456789abcde"), Millis(6));
         history.trim(Millis(6), &limits);
         assert_eq!(offsets(&history, 0), [4, 5, 6], "at the very bound of bytes");
-        history.push(publication(7, "e", b"0123456789abcdef"), Millis(7));
+        history.push(publication(7, "e", b"0123456789abcde"), Millis(7));
         history.trim(Millis(7), &limits);
         assert_eq!(offsets(&history, 0), [6, 7], "one byte more than allowed");
         history.trim(

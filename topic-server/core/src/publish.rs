@@ -74,6 +74,7 @@ impl Slot {
         show(topic, &publication, effects);
         let offset = topic.append(publication, moment.now);
         let outcome = Some(Outcome::Committed(position(&topic.epoch, offset)));
+        self.count_append();
         PublishOutcome { number, outcome }
     }
 }

@@ -28,6 +28,8 @@ pub struct Counts {
     pub members: usize,
     /// Bytes in all histories.
     pub history_bytes: usize,
+    /// Publications appended so far. The only one that never falls.
+    pub appended: u64,
 }
 
 /// The state machine of one slot on one node.
@@ -241,8 +243,16 @@ impl Slot {
         self.touched.clear();
         self.timers.clear();
         self.lagging.clear();
-        self.counts = Counts::default();
+        self.counts = Counts {
+            appended: self.counts.appended,
+            ..Counts::default()
+        };
         self.created = 0;
+    }
+
+    /// A publication was appended.
+    pub(crate) fn count_append(&mut self) {
+        self.counts.appended += 1;
     }
 
     fn fence(&mut self, effects: &mut Vec<Effect>) {

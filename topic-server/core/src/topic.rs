@@ -46,7 +46,11 @@ impl Topic {
             taps: Vec::new(),
             touched: false,
             timed: false,
-            counted: Counts::default(),
+            // A topic counts from its making.
+            counted: Counts {
+                topics: 1,
+                ..Counts::default()
+            },
         }
     }
 
@@ -91,6 +95,7 @@ impl Topic {
             topics: 1,
             members,
             history_bytes: self.history.bytes(),
+            appended: 0,
         }
     }
 }

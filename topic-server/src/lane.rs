@@ -1,0 +1,197 @@
+//! The task of one lane: one Deliver call in flight, repeated as it was until the gateway answers or is gone.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, MESSAGE_BYTES_MAX};
+use ringcast_proto::v1::gateway_client::GatewayClient;
+use ringcast_proto::{NodeRef, v1};
+use ringcast_topic_server_core::Input;
+use ringcast_topic_server_core::lane::{Answered, Exception, Lane, Says};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use crate::metrics::LaneMetrics;
+use crate::shared::Shared;
+
+/// Back-off between calls that got no answer: prompt after a hiccup, and no storm on a gateway that starts again.
+const RETRY_MIN: Duration = Duration::from_millis(25);
+const RETRY_MAX: Duration = Duration::from_millis(400);
+
+/// The way onto a lane. Slots share it; each push holds the lock for as long as it takes to move one entry.
+#[derive(Clone)]
+pub(crate) struct LaneHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    lane: Mutex<Lane>,
+    more: Notify,
+    end: CancellationToken,
+    metrics: LaneMetrics,
+}
+
+impl LaneHandle {
+    /// `false` if there is no room.
+    pub(crate) fn push(&self, entry: v1::DeliverEntry) -> bool {
+        let pushed = self.inner.lane().push(entry);
+        match pushed {
+            Ok(()) => self.inner.more.notify_one(),
+            Err(_) => self.inner.metrics.dropped(),
+        }
+        pushed.is_ok()
+    }
+
+    /// The gateway is gone: nothing more is sent.
+    pub(crate) fn end(&self) {
+        self.inner.end.cancel();
+    }
+}
+
+impl Inner {
+    fn lane(&self) -> MutexGuard<'_, Lane> {
+        // A panic in the queue would be a bug in one push; what it holds was not half written by it.
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the lane to a gateway.
+pub(crate) fn start(
+    gateway: &NodeRef,
+    address: &str,
+    shared: &Arc<Shared>,
+) -> Result<LaneHandle, AddressError> {
+    let channel = grpc::channel(address)?;
+    let inner = Arc::new(Inner {
+        lane: Mutex::new(Lane::new(shared.limits.clone())),
+        more: Notify::new(),
+        end: shared.stop.child_token(),
+        metrics: shared.metrics.lane(&gateway.node),
+    });
+    let task = Task {
+        gateway: gateway.clone(),
+        client: GatewayClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        inner: inner.clone(),
+        shared: shared.clone(),
+    };
+    let end = inner.end.clone();
+    shared
+        .tasks
+        .spawn(async move { end.run_until_cancelled_owned(task.run()).await });
+    tracing::info!(%gateway, address, "lane to gateway");
+    Ok(LaneHandle { inner })
+}
+
+struct Task {
+    gateway: NodeRef,
+    client: GatewayClient<Channel>,
+    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            self.inner.more.notified().await;
+            // What arrives while a call is out is the next one.
+            while let Some(entries) = self.next_call() {
+                let answer = self.deliver(entries).await;
+                let answered = self.inner.lane().answered(&answer);
+                self.tell_slots(answered).await;
+            }
+        }
+    }
+
+    fn next_call(&self) -> Option<Vec<v1::DeliverEntry>> {
+        self.inner.lane().next_call().map(<[_]>::to_vec)
+    }
+
+    /// Calls until there is an answer.
+    async fn deliver(&mut self, entries: Vec<v1::DeliverEntry>) -> v1::DeliverAnswer {
+        let carrying = entries
+            .iter()
+            .filter(|entry| !entry.publications.is_empty())
+            .count();
+        let publications = entries.iter().map(|entry| entry.publications.len()).sum();
+        let mut call = v1::DeliverCall {
+            header: None,
+            entries,
+        };
+        let mut retry = RETRY_MIN;
+        let mut failures = 0_u32;
+        loop {
+            let me = self.shared.lease.node();
+            call.header = Some(v1::CallHeader {
+                birth_digest: self
+                    .shared
+                    .table
+                    .load()
+                    .as_ref()
+                    .map_or(0, |table| table.birth_digest()),
+                from: me.node.to_string(),
+                from_incarnation: me.incarnation.0,
+                to_incarnation: self.gateway.incarnation.0,
+            });
+            let mut request = Request::new(call.clone());
+            request.set_timeout(CALL_DEADLINE);
+            self.inner
+                .metrics
+                .call(call.entries.len(), carrying, publications);
+            let status = match tokio::time::timeout(CALL_DEADLINE, self.client.deliver(request)).await {
+                Ok(Ok(answer)) if answer.get_ref().incarnation == self.gateway.incarnation.0 => {
+                    if failures > 0 {
+                        tracing::info!(gateway = %self.gateway, failures, "gateway answers again");
+                    }
+                    return answer.into_inner();
+                }
+                Ok(Ok(answer)) => format!("answered by incarnation {}", answer.get_ref().incarnation),
+                Ok(Err(status)) => status.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            failures += 1;
+            // Once: a gateway that crashed is silent until its lease is over.
+            if failures == 3 {
+                tracing::warn!(gateway = %self.gateway, status, "gateway does not answer, its lane waits");
+            }
+            tokio::time::sleep(jittered(retry)).await;
+            retry = (retry * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn tell_slots(&self, answered: Answered) {
+        for Exception { slot, topic, says } in answered.exceptions {
+            let gateway = self.gateway.clone();
+            let input = match says {
+                Says::NeedFrom(cursor) => Input::NeedFrom {
+                    gateway,
+                    topic,
+                    cursor,
+                },
+                Says::NoInterest(bind_seq) => Input::NoInterest {
+                    gateway,
+                    topic,
+                    bind_seq,
+                },
+                Says::Stale(owner_epoch) => Input::Stale(owner_epoch),
+            };
+            if let Some(slot) = self.shared.slot(slot) {
+                slot.tell(input).await;
+            }
+        }
+        for slot in answered.room {
+            if let Some(slot) = self.shared.slot(slot) {
+                slot.tell(Input::LaneRoom(self.gateway.clone())).await;
+            }
+        }
+    }
+}
+
+/// Between nothing and `retry`, so that lanes that failed together do not come back together.
+fn jittered(retry: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    retry.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

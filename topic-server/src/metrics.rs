@@ -1,0 +1,173 @@
+//! Every metric of a topic server, each with the label `node`.
+//!
+//! *Invariant:* topics, sessions and users are never labels, and there are no statics: in one process many nodes count.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
+use ringcast_proto::NodeId;
+use ringcast_topic_server_core::Counts;
+
+/// Where metrics go.
+pub(crate) type SharedRecorder = Arc<dyn Recorder + Send + Sync>;
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+pub(crate) struct Metrics {
+    recorder: SharedRecorder,
+    node: NodeId,
+    publishes: Counter,
+    binds: Counter,
+    slots_owned: Gauge,
+    topics: Gauge,
+    members: Gauge,
+    history_bytes: Gauge,
+    store_connected: Gauge,
+}
+
+/// The metrics of one lane.
+pub(crate) struct LaneMetrics {
+    calls: Counter,
+    entries: Counter,
+    publications: Counter,
+    dropped: Counter,
+    batch_entries: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new(recorder: SharedRecorder, node: NodeId) -> Metrics {
+        let key = |name: &'static str| Key::from_parts(name, vec![Label::new("node", node.to_string())]);
+        let counter = |name, what| {
+            recorder.describe_counter(name_of(name), Some(Unit::Count), what_of(what));
+            recorder.register_counter(&key(name), &METADATA)
+        };
+        let gauge = |name, unit, what| {
+            recorder.describe_gauge(name_of(name), Some(unit), what_of(what));
+            recorder.register_gauge(&key(name), &METADATA)
+        };
+        Metrics {
+            publishes: counter("ringcast_publishes_total", "publications appended"),
+            binds: counter("ringcast_binds_total", "binds of gateways"),
+            slots_owned: gauge("ringcast_slots_owned", Unit::Count, "slots this node serves"),
+            topics: gauge("ringcast_topics", Unit::Count, "topics held"),
+            members: gauge(
+                "ringcast_members",
+                Unit::Count,
+                "sessions joined to topics held here",
+            ),
+            history_bytes: gauge(
+                "ringcast_history_bytes",
+                Unit::Bytes,
+                "bytes of publications kept",
+            ),
+            store_connected: gauge(
+                "ringcast_store_connected",
+                Unit::Count,
+                "1 while the ring store is heard",
+            ),
+            recorder: recorder.clone(),
+            node,
+        }
+    }
+
+    pub(crate) fn lane(&self, gateway: &NodeId) -> LaneMetrics {
+        let labels = || {
+            vec![
+                Label::new("node", self.node.to_string()),
+                Label::new("gateway", gateway.to_string()),
+            ]
+        };
+        let counter = |name: &'static str, what| {
+            self.recorder
+                .describe_counter(name_of(name), Some(Unit::Count), what_of(what));
+            self.recorder
+                .register_counter(&Key::from_parts(name, labels()), &METADATA)
+        };
+        let batch = "ringcast_lane_batch_entries";
+        self.recorder.describe_histogram(
+            name_of(batch),
+            Some(Unit::Count),
+            what_of("entries a Deliver call"),
+        );
+        let node = vec![Label::new("node", self.node.to_string())];
+        LaneMetrics {
+            calls: counter(
+                "ringcast_deliver_calls_total",
+                "Deliver calls sent, retries included",
+            ),
+            entries: counter("ringcast_deliver_entries_total", "topics in Deliver calls"),
+            publications: counter(
+                "ringcast_deliver_publications_total",
+                "publications in Deliver calls",
+            ),
+            dropped: counter("ringcast_lane_dropped_total", "entries that found the lane full"),
+            batch_entries: self
+                .recorder
+                .register_histogram(&Key::from_parts(batch, node), &METADATA),
+        }
+    }
+
+    pub(crate) fn bound(&self, binds: usize) {
+        self.binds.increment(binds as u64);
+    }
+
+    pub(crate) fn publish_refused(&self, reason: &'static str, publishes: usize) {
+        let name = "ringcast_publish_refused_total";
+        let labels = vec![
+            Label::new("node", self.node.to_string()),
+            Label::new("reason", reason),
+        ];
+        self.recorder.describe_counter(
+            name_of(name),
+            Some(Unit::Count),
+            what_of("publishes not appended"),
+        );
+        self.recorder
+            .register_counter(&Key::from_parts(name, labels), &METADATA)
+            .increment(publishes as u64);
+    }
+
+    /// A slot holds something else than it did.
+    pub(crate) fn counted(&self, before: Counts, after: Counts) {
+        let by = |gauge: &Gauge, before: usize, after: usize| {
+            if before != after {
+                gauge.increment(after as f64 - before as f64);
+            }
+        };
+        by(&self.topics, before.topics, after.topics);
+        by(&self.members, before.members, after.members);
+        by(&self.history_bytes, before.history_bytes, after.history_bytes);
+        self.publishes
+            .increment(after.appended.saturating_sub(before.appended));
+    }
+
+    pub(crate) fn slots_owned(&self, slots: usize) {
+        self.slots_owned.set(slots as f64);
+    }
+
+    pub(crate) fn store_connected(&self, connected: bool) {
+        self.store_connected.set(if connected { 1.0 } else { 0.0 });
+    }
+}
+
+impl LaneMetrics {
+    /// A call of so many entries is on its way; `carrying` of them have publications, so many in all.
+    pub(crate) fn call(&self, entries: usize, carrying: usize, publications: usize) {
+        self.calls.increment(1);
+        self.entries.increment(carrying as u64);
+        self.publications.increment(publications as u64);
+        self.batch_entries.record(entries as f64);
+    }
+
+    pub(crate) fn dropped(&self) {
+        self.dropped.increment(1);
+    }
+}
+
+fn name_of(name: &'static str) -> metrics::KeyName {
+    metrics::KeyName::from_const_str(name)
+}
+
+fn what_of(what: &'static str) -> metrics::SharedString {
+    metrics::SharedString::const_str(what)
+}

@@ -1,0 +1,251 @@
+//! Follows the records and the node's own lease, and tells the slots, the lanes and the table what they mean.
+//!
+//! *Invariant:* a lease that is lost reaches every slot before anything of the next life does, and the table names a
+//! gateway only after its lane exists.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringcast_proto::{Incarnation, NodeRef, Slot};
+use ringcast_ring::{Revision, SlotTable, Snapshot, claims};
+use ringcast_ring_store::{AnyStore, Mirror, RingStore, Standing, fresh_op};
+use ringcast_topic_server_core::Input;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::changes::make;
+use crate::readiness::Readiness;
+use crate::shared::Shared;
+use crate::slot::slot;
+
+/// A node that loses its lease again and again must not keep its slots from everyone else.
+const CLAIM_INTERVAL: Duration = Duration::from_secs(10);
+/// Past this somebody else has the slots.
+const CLAIM_DEADLINE: Duration = Duration::from_secs(3);
+const GAUGES_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) struct Roles {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: AnyStore,
+    pub(crate) mirror: Mirror,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) slots: JoinSet<()>,
+    /// In which life which record was told, by slot.
+    pub(crate) told: Vec<Option<(Incarnation, Revision)>>,
+    pub(crate) claimed: Option<Instant>,
+    /// The life and the snapshot that were followed last.
+    pub(crate) followed: Option<(Incarnation, Revision)>,
+}
+
+/// A slot's task ended although the server goes on: its topics are lost, and nobody would serve them.
+#[derive(Debug, thiserror::Error)]
+#[error("a slot's task ended: {0}")]
+pub struct SlotEnded(String);
+
+impl Roles {
+    /// Follows, until cancelled, or until a slot's task ends by itself.
+    pub(crate) async fn run(mut self) -> Result<(), SlotEnded> {
+        let mut snapshots = self.mirror.subscribe();
+        let mut gauges = tokio::time::interval(GAUGES_INTERVAL);
+        gauges.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut life = self.held();
+        loop {
+            let standing = *self.standing.borrow_and_update();
+            match standing {
+                Standing::Lost(lost) => {
+                    self.lose(lost).await;
+                    life = Err(lost);
+                }
+                Standing::Held(held) => {
+                    if let Some(lost) = life.err().or(life.ok().filter(|life| *life != held)) {
+                        // The loss may have been too short to be seen.
+                        self.lose(lost).await;
+                        self.claim(lost, held).await;
+                    }
+                    life = Ok(held);
+                    let snapshot = snapshots.borrow_and_update().clone();
+                    self.follow(&snapshot, held).await;
+                }
+            }
+            tokio::select! {
+                biased;
+                // The lease was lost, or the next one is held. Nobody keeps it any more: the server ends.
+                changed = self.standing.changed() => if changed.is_err() { return Ok(()) },
+                // A slot ended: it panicked, or the server ends.
+                Some(ended) = self.slots.join_next() => {
+                    return match ended {
+                        Err(error) if error.is_panic() => Err(SlotEnded(error.to_string())),
+                        Ok(()) | Err(_) => Ok(()),
+                    };
+                }
+                // The records changed.
+                changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
+                // Nothing changed for a while, the store's silence apart.
+                _ = gauges.tick() => {}
+            }
+            self.shared.metrics.store_connected(self.mirror.connected());
+        }
+    }
+
+    fn held(&self) -> Result<Incarnation, Incarnation> {
+        match *self.standing.borrow() {
+            Standing::Held(life) => Ok(life),
+            Standing::Lost(life) => Err(life),
+        }
+    }
+
+    async fn lose(&mut self, life: Incarnation) {
+        if !self.readiness.borrow().registered {
+            return;
+        }
+        tracing::warn!(incarnation = life.0, "lost lease, serving nothing");
+        self.readiness
+            .send_modify(|ready| (ready.registered, ready.roles_taken) = (false, false));
+        for slot in self.shared.all_slots() {
+            slot.tell(Input::Fenced).await;
+        }
+    }
+
+    /// Takes back, by one write, whatever nobody took meanwhile.
+    async fn claim(&mut self, lost: Incarnation, held: Incarnation) {
+        let node = self.shared.lease.node().node;
+        let old = NodeRef {
+            node: node.clone(),
+            incarnation: lost,
+        };
+        let me = NodeRef {
+            node,
+            incarnation: held,
+        };
+        if self
+            .claimed
+            .is_some_and(|claimed| claimed.elapsed() < CLAIM_INTERVAL)
+        {
+            tracing::warn!("lost the lease again within 10 s, slots are left to others");
+            return;
+        }
+        self.claimed = Some(Instant::now());
+        let claim = async {
+            let snapshot = match self.store.load().await {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    tracing::warn!(%error, "slots not claimed");
+                    return;
+                }
+            };
+            let mut slots = 0;
+            for change in claims(&snapshot, &old, &me, fresh_op) {
+                let records = change.put.len();
+                match make(&self.store, change).await {
+                    Ok(_) => slots += records,
+                    Err(refused) => tracing::debug!(records, %refused, "slots not claimed"),
+                }
+            }
+            tracing::info!(slots, "claimed slots");
+        };
+        if tokio::time::timeout(CLAIM_DEADLINE, claim).await.is_err() {
+            tracing::warn!("slots not claimed in time");
+        }
+    }
+
+    async fn follow(&mut self, snapshot: &Snapshot, life: Incarnation) {
+        if self.followed.replace((life, snapshot.revision)) == Some((life, snapshot.revision)) {
+            return;
+        }
+        let mut ready = *self.readiness.borrow();
+        ready.registered = true;
+        if let Some(table) = SlotTable::from_snapshot(snapshot) {
+            self.begin(table.slots());
+            let gone = self.shared.lanes.update(&table, &self.shared);
+            let ring_born = (0..table.slots()).all(|slot| table.owner(Slot(slot)).is_some());
+            let known = self
+                .shared
+                .table
+                .load()
+                .as_ref()
+                .is_some_and(|known| known.revision() == table.revision());
+            if !known {
+                self.shared.table.store(Some(Arc::new(table)));
+            }
+            for gateway in gone {
+                tracing::info!(%gateway, "gateway gone");
+                for slot in self.shared.all_slots() {
+                    slot.tell(Input::GatewayGone(gateway.clone())).await;
+                }
+            }
+            if ring_born && !ready.ring_born {
+                tracing::info!(slots = self.told.len(), "ring born");
+            }
+            let (taken, owned) = self.tell(snapshot, life).await;
+            ready.ring_born |= ring_born;
+            ready.roles_taken = ready.ring_born;
+            if taken > 0 {
+                tracing::info!(taken, owned, "roles taken");
+            }
+        }
+        self.readiness.send_if_modified(|shown| {
+            let ready = Readiness {
+                stopping: shown.stopping,
+                ..ready
+            };
+            std::mem::replace(shown, ready) != ready
+        });
+    }
+
+    /// Makes the slots, once it is known how many there are.
+    fn begin(&mut self, slots: u16) {
+        if self.shared.slots.get().is_some() {
+            return;
+        }
+        self.told = vec![None; usize::from(slots)];
+        let mut handles = Vec::with_capacity(usize::from(slots));
+        for number in 0..slots {
+            let (handle, task) = slot(Slot(number), &self.shared);
+            self.slots.spawn(task);
+            handles.push(handle);
+        }
+        // Nobody else sets it.
+        drop(self.shared.slots.set(handles));
+    }
+
+    /// Tells each slot its record, if it has not been told in this life. How many of them made this node an owner, and
+    /// how many it owns in all.
+    async fn tell(&mut self, snapshot: &Snapshot, life: Incarnation) -> (usize, usize) {
+        let me = NodeRef {
+            node: self.shared.lease.node().node,
+            incarnation: life,
+        };
+        let (mut taken, mut owned) = (0, 0);
+        for (number, revision, record) in snapshot.slots() {
+            let mine = record.owner == me;
+            owned += usize::from(mine);
+            let Some(told) = self.told.get_mut(usize::from(number.0)) else {
+                continue;
+            };
+            let now = Some((life, revision));
+            let Some(slot) = self.shared.slot(number).filter(|_| *told != now) else {
+                continue;
+            };
+            *told = now;
+            taken += usize::from(mine);
+            let (record, me) = (record.clone(), me.clone());
+            slot.tell(Input::Record {
+                revision,
+                record,
+                me,
+                entropy: entropy(),
+            })
+            .await;
+        }
+        (taken, owned)
+    }
+}
+
+/// What epochs are made of.
+fn entropy() -> u128 {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("the operating system has random bytes");
+    u128::from_le_bytes(random)
+}

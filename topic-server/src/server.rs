@@ -1,0 +1,255 @@
+//! A topic server's life: built (bound, and nothing else), run, ended.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use ringcast_proto::Incarnation;
+use ringcast_proto::grpc::{self, MESSAGE_BYTES_MAX};
+use ringcast_proto::record::{NodeRecord, Role};
+use ringcast_proto::v1::topic_server_server::TopicServerServer;
+use ringcast_ring::PlannerConfig;
+use ringcast_ring_store::{JoinError, Membership, Mirror, NodeInfo};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::grpc::Service;
+use crate::lanes::Lanes;
+use crate::listener::connections;
+use crate::metrics::{Metrics, SharedRecorder};
+use crate::readiness::Readiness;
+use crate::roles::{Roles, SlotEnded};
+use crate::shared::Shared;
+use crate::touch::Touches;
+use crate::{planner, touch};
+
+/// What calls in flight get to finish when the server ends.
+const DRAIN: Duration = Duration::from_millis(300);
+const TASKS_DEADLINE: Duration = Duration::from_millis(100);
+
+/// Why there is no topic server.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The address cannot be listened on.
+    #[error("listen on {address} for gateways: {source}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Why a topic server ended though nobody asked it to. It has given up its lease.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not become one of the cluster.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// Its listener failed.
+    #[error("serve gateways: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// A bug: nobody would serve the slot.
+    #[error(transparent)]
+    Slot(#[from] SlotEnded),
+}
+
+/// A topic server that is bound to its address and not registered yet.
+pub struct TopicServer {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    metrics: Metrics,
+    readiness: watch::Sender<Readiness>,
+}
+
+impl TopicServer {
+    /// Binds the listener. Metrics go to `recorder`.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(config: Config, recorder: SharedRecorder) -> Result<TopicServer, BuildError> {
+        let bind = async {
+            let listener = TcpListener::bind(config.rpc_listen).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let failed = |source| BuildError::Listen {
+            address: config.rpc_listen,
+            source,
+        };
+        let (listener, address) = bind.await.map_err(failed)?;
+        let metrics = Metrics::new(recorder, config.id.clone());
+        Ok(TopicServer {
+            config,
+            listener,
+            address,
+            metrics,
+            readiness: watch::Sender::default(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn rpc_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How far it has come, and every change of that.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Registers, takes its place and serves, until `stop` is cancelled; then it ends within 1.5 s. Dropping the
+    /// future is a crash: the lease runs out by itself.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let TopicServer {
+            config,
+            listener,
+            address,
+            metrics,
+            readiness,
+        } = self;
+        let advertise = config.advertise.clone().unwrap_or_else(|| address.to_string());
+        let join = Membership::join(
+            config.store.clone(),
+            node_info(&config, advertise.clone()),
+            config.patience,
+        );
+        let Some(joined) = stop.run_until_cancelled(join).await else {
+            return Ok(());
+        };
+        let membership = joined?;
+        tracing::info!(node = %membership.lease().node(), rpc = %address, advertise, "topic server registered");
+        let shared = Arc::new(Shared {
+            lease: membership.lease(),
+            limits: config.limits.clone(),
+            metrics,
+            lanes: Lanes::default(),
+            touches: Touches::default(),
+            table: ArcSwapOption::empty(),
+            slots: OnceLock::new(),
+            topics: AtomicUsize::new(0),
+            owned: AtomicUsize::new(0),
+            taps: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let crash = shared.stop.clone().drop_guard();
+        let ended = serve(&config, listener, &shared, &membership, &readiness, &stop).await;
+        readiness.send_modify(|ready| ready.stopping = true);
+        membership.leave().await;
+        drop(crash);
+        shared.tasks.close();
+        if tokio::time::timeout(TASKS_DEADLINE, shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(tasks = shared.tasks.len(), "tasks did not end in time");
+        }
+        tracing::info!(node = %config.id, "topic server ended");
+        ended
+    }
+}
+
+/// Runs everything until `stop`, or until something ends that must not.
+async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    shared: &Arc<Shared>,
+    membership: &Membership,
+    readiness: &watch::Sender<Readiness>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let mirror = Mirror::start(config.store.clone(), &shared.tasks, shared.stop.clone());
+    let planner_config = PlannerConfig {
+        expect_topic_servers: config.expect_topic_servers,
+        slots: config.slots,
+    };
+    let entropy = getrandom::u64().expect("the operating system has random bytes");
+    let planner = planner::run(
+        shared.clone(),
+        config.store.clone(),
+        mirror.clone(),
+        planner_config,
+        entropy,
+    );
+    let touch = touch::run(shared.clone(), config.store.clone(), mirror.clone());
+    let (ended, touches_ended) = (shared.stop.clone(), shared.stop.clone());
+    shared
+        .tasks
+        .spawn(async move { ended.run_until_cancelled(planner).await });
+    shared
+        .tasks
+        .spawn(async move { touches_ended.run_until_cancelled(touch).await });
+    let roles = Roles {
+        shared: shared.clone(),
+        store: config.store.clone(),
+        mirror,
+        standing: membership.standing(),
+        readiness: readiness.clone(),
+        slots: JoinSet::new(),
+        told: Vec::new(),
+        claimed: None,
+        followed: None,
+    };
+    let service = TopicServerServer::new(Service {
+        shared: shared.clone(),
+    })
+    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let closing = CancellationToken::new();
+    // Boxed for tonic, which wants to move the stream.
+    let incoming = Box::pin(connections(listener));
+    let server =
+        grpc::server().serve_with_incoming_shutdown(service, incoming, closing.clone().cancelled_owned());
+    let (mut server, mut roles) = (std::pin::pin!(server), std::pin::pin!(roles.run()));
+    tokio::select! {
+        biased;
+        // Asked to end.
+        () = stop.cancelled() => {}
+        // A slot ended, which is a bug.
+        ended = &mut roles => return ended.map_err(RunError::from),
+        // The listener failed.
+        ended = &mut server => return ended.map_err(RunError::from),
+    }
+    tracing::info!("topic server stopping");
+    readiness.send_modify(|ready| ready.stopping = true);
+    closing.cancel();
+    // Calls in flight need the slots, which end with `roles`.
+    let drained = async {
+        tokio::select! {
+            biased;
+            ended = server => ended.map_err(RunError::from),
+            ended = roles => ended.map_err(RunError::from),
+        }
+    };
+    tokio::time::timeout(DRAIN, drained).await.unwrap_or(Ok(()))
+}
+
+fn node_info(config: &Config, advertise: String) -> NodeInfo {
+    let record = NodeRecord {
+        // The store gives the real one.
+        incarnation: Incarnation(0),
+        role: Role::TopicServer,
+        advertise,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: false,
+        rest: Default::default(),
+    };
+    NodeInfo {
+        id: config.id.clone(),
+        record,
+        ttl: config.lease_ttl,
+    }
+}

@@ -112,6 +112,17 @@ pub enum Effect {
     ServerPublished(CallId, Result<(Epoch, Offset), &'static str>),
 }
 
+/// What a gateway has done since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Joins answered ok. Less [`Gateway::joined`] they are the channels that ended.
+    pub joins: u64,
+    /// Publishes taken from clients.
+    pub client_publishes: u64,
+    /// Publications written, once for each member that got one.
+    pub deliveries: u64,
+}
+
 /// How a gateway is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -165,6 +176,7 @@ pub struct Gateway {
     jitter: Jitter,
     last_call: u64,
     joined: usize,
+    counts: Counts,
     now: Millis,
 }
 
@@ -200,6 +212,7 @@ impl Gateway {
             jitter: Jitter::new(entropy),
             last_call: 0,
             joined: 0,
+            counts: Counts::default(),
             now: Millis(0),
         }
     }
@@ -208,6 +221,12 @@ impl Gateway {
     #[must_use]
     pub fn joined(&self) -> usize {
         self.joined
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Takes one input. What it causes at topic servers leaves with the next [`Gateway::flush`].

@@ -157,6 +157,7 @@ impl Gateway {
                 };
                 let join_ref = channel.join_ref.clone();
                 self.joined += 1;
+                self.counts.joins += 1;
                 self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
                 let name = Json::string(topic.as_str());
                 self.reply(id, &join_ref, &joining.reference, &name, OK, EMPTY, effects);
@@ -289,6 +290,7 @@ impl Gateway {
         }
         channel.unanswered += 1;
         session.unanswered += 1;
+        self.counts.client_publishes += 1;
         self.pace(id, effects);
     }
 

@@ -67,6 +67,7 @@ impl Gateway {
                 let frames = encoded.frames(member.serializer, &member.push_ref);
                 for (frame, publication) in frames.iter().zip(publications) {
                     if receives(session, publication) {
+                        self.counts.deliveries += 1;
                         effects.push(Effect::Write(session, frame.clone()));
                     }
                 }

@@ -75,8 +75,9 @@ pub fn decode_text(serializer: Serializer, text: Bytes) -> Result<Message, Decod
     })
 }
 
-/// A payload in JSON, if it may be taken.
-pub(super) fn json_payload(json: Json) -> Payload {
+/// A payload in JSON, unless it is nested too deep.
+#[must_use]
+pub fn json_payload(json: Json) -> Payload {
     if is_deeper_than(json.as_bytes(), DEPTH_MAX) {
         Payload::TooDeep
     } else {

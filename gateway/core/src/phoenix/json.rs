@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The text of one JSON value, checked and otherwise left alone. Starts and ends with the value: no spaces around it.
 ///
@@ -22,6 +23,13 @@ impl Json {
     #[must_use]
     pub fn from_static(text: &'static str) -> Json {
         Json(Bytes::from_static(text.as_bytes()))
+    }
+
+    /// The one value of `text`, whatever spaces are around it; `None` if it is not JSON. Shares the bytes.
+    #[must_use]
+    pub fn parse(text: Bytes) -> Option<Json> {
+        let raw: &RawValue = serde_json::from_slice(&text).ok()?;
+        Some(Json(text.slice_ref(raw.get().as_bytes())))
     }
 
     /// The JSON string that means `text`.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use ringcast_proto::Topic;
 
 pub use binary::decode_binary;
-pub use decode::{DecodeError, REF_BYTES_MAX, decode_text};
+pub use decode::{DecodeError, REF_BYTES_MAX, decode_text, json_payload};
 pub use encode::{FieldTooLong, Tail, binary_broadcast, binary_push, binary_reply, push, reply};
 pub use json::{Json, is_object};
 pub use publish::{BadPublish, PublishBody, publish_body};

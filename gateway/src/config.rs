@@ -1,0 +1,64 @@
+//! How a gateway is set up.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringcast_gateway_core::limits::Limits;
+use ringcast_gateway_core::origin::OriginCheck;
+use ringcast_gateway_core::route::Namespace;
+use ringcast_proto::NodeId;
+use ringcast_ring_store::AnyStore;
+
+use crate::authenticate::{Anonymous, Authenticate};
+
+/// How a gateway is set up. [`Config::new`] has the defaults of every field.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its id, unique in the cluster.
+    pub id: NodeId,
+    /// Where the ring is kept.
+    pub store: AnyStore,
+    /// Where clients connect. Port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// Where other nodes connect. Port 0 takes any that is free.
+    pub rpc_listen: SocketAddr,
+    /// `HOST:PORT` under which other nodes reach `rpc_listen`, where that is not the bound address itself.
+    pub advertise: Option<String>,
+    /// Which web pages may connect.
+    pub origin: OriginCheck,
+    /// Declared namespaces; `topics:*` and `room:*` need no declaration.
+    pub namespaces: Vec<Namespace>,
+    /// What one connection may ask for.
+    pub limits: Limits,
+    /// Largest message of a client, in bytes; a larger one closes the connection with 1009.
+    pub message_bytes_max: usize,
+    /// A connection that is silent for so long is closed with 1001.
+    pub idle_timeout: Duration,
+    /// Most connections at a time; one more is refused with 503.
+    pub connections_max: usize,
+    /// Who may connect, and as whom.
+    pub authenticate: Arc<dyn Authenticate>,
+}
+
+impl Config {
+    /// A gateway on free ports of loopback that lets everybody in.
+    #[must_use]
+    pub fn new(id: NodeId, store: AnyStore) -> Config {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Config {
+            id,
+            store,
+            listen: loopback,
+            rpc_listen: loopback,
+            advertise: None,
+            origin: OriginCheck::default(),
+            namespaces: Vec::new(),
+            limits: Limits::DEFAULT,
+            message_bytes_max: 64 * 1024,
+            idle_timeout: Duration::from_secs(60),
+            connections_max: 20_000,
+            authenticate: Arc::new(Anonymous),
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! One client's socket: what it sends goes to the hub as messages, what the hub writes goes out.
+//!
+//! An idle connection holds its socket, a decoder and an empty outbox; bytes are read into a buffer of the thread.
+//! *Invariant:* a connection that is not read (paused, or the hub is busy) is not waited for by anyone else; one that
+//! is closed is gone within [`CLOSE_MAX`], whatever its client does.
+//! Leaves out: timers. One sweep over all connections finds the silent and the slow ([`Connection::overdue`]).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringcast_gateway_core::phoenix::{Serializer, decode_binary, decode_text};
+use ringcast_gateway_core::websocket::{self, Decoder, Event, Violation};
+use ringcast_proto::{Millis, SessionId};
+use ringcast_ring_store::clock;
+use tokio::io::{Interest, Ready};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::outbox::{Flushed, Outbox, Pushed};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Longest time for the closing handshake. With the idle timeout of 60 s and the sweep of 1 s it makes the 65 s within
+/// which a half-open socket is free again.
+const CLOSE_MAX: Duration = Duration::from_secs(3);
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// What the hub and the connection's own task share.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    session: SessionId,
+    serializer: Serializer,
+    stream: TcpStream,
+    outbox: Mutex<Outbox>,
+    /// Tells the task to look at everything else here again.
+    wake: Notify,
+    paused: AtomicBool,
+    heard_at: AtomicU64,
+    /// When an unfinished message is too late; 0 without one.
+    unfinished_until: AtomicU64,
+}
+
+/// Why a connection is to be closed by the sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// It was silent for too long.
+    Idle,
+    /// It began a message and did not finish it.
+    Unfinished,
+    /// It does not read.
+    Slow,
+}
+
+/// The connection is gone: nothing more can be read or written.
+struct Gone;
+
+impl Connection {
+    pub(crate) fn new(session: SessionId, serializer: Serializer, stream: TcpStream) -> Connection {
+        Connection {
+            session,
+            serializer,
+            stream,
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+            paused: AtomicBool::new(false),
+            heard_at: AtomicU64::new(clock::now().0),
+            unfinished_until: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(crate) fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
+    /// Puts a frame into the outbox. After [`Pushed::First`] the caller has to [`Connection::flush`]; at
+    /// [`Pushed::Full`] the client is closed as a slow consumer.
+    pub(crate) fn push(&self, frame: Bytes, now: Millis) -> Pushed {
+        let pushed = self.outbox().push(frame, now);
+        if pushed == Pushed::Full {
+            self.close_slow(now);
+        }
+        pushed
+    }
+
+    /// Writes what the socket takes now; what it does not take, the connection's task writes when it can.
+    pub(crate) fn flush(&self) {
+        let flushed = self
+            .outbox()
+            .flush(|slices| self.stream.try_write_vectored(slices));
+        if !matches!(flushed, Ok(Flushed::All)) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Puts a close frame behind what waits; the task does the rest.
+    pub(crate) fn close(&self, code: u16, reason: &str, now: Millis) {
+        self.outbox().close(websocket::close(Some(code), reason), now);
+        self.wake.notify_one();
+    }
+
+    /// Closes a client that does not read: what it did not read so far is dropped.
+    pub(crate) fn close_slow(&self, now: Millis) {
+        let mut outbox = self.outbox();
+        outbox.drop_waiting();
+        outbox.close(websocket::close(Some(4008), "slow consumer"), now);
+        drop(outbox);
+        self.wake.notify_one();
+    }
+
+    /// Reads no more until [`Connection::resume`].
+    pub(crate) fn pause(&self) {
+        self.paused.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.paused.store(false, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Why it is to be closed now, if it is.
+    pub(crate) fn overdue(&self, now: Millis, idle_timeout: Duration) -> Option<Overdue> {
+        let outbox = self.outbox();
+        if outbox.is_closing() {
+            return None;
+        }
+        if outbox.is_overdue(now) {
+            return Some(Overdue::Slow);
+        }
+        drop(outbox);
+        if self.is_paused() {
+            // What it sent is not read, so neither silence nor slowness can be told.
+            return None;
+        }
+        let unfinished_until = self.unfinished_until.load(Ordering::Relaxed);
+        if unfinished_until != 0 && unfinished_until <= now.0 {
+            return Some(Overdue::Unfinished);
+        }
+        let heard_at = Millis(self.heard_at.load(Ordering::Relaxed));
+        (now.since(heard_at) >= idle_timeout).then_some(Overdue::Idle)
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        // A panic while it was locked can at worst have left a frame half counted.
+        self.outbox
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.outbox().is_closing()
+    }
+
+    fn write(&self) -> Result<(), Gone> {
+        match self
+            .outbox()
+            .flush(|slices| self.stream.try_write_vectored(slices))
+        {
+            Ok(Flushed::All | Flushed::Blocked) => Ok(()),
+            Err(_) => Err(Gone),
+        }
+    }
+}
+
+/// The task of one connection.
+pub(crate) struct Task {
+    connection: Arc<Connection>,
+    hub: Hub,
+    metrics: Metrics,
+    decoder: Decoder,
+    /// Read and not yet handed on.
+    items: VecDeque<Item>,
+    /// Whether it was the gateway who did not read.
+    held: bool,
+}
+
+enum Item {
+    Event(Event),
+    Violation(Violation),
+}
+
+impl Task {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        hub: Hub,
+        metrics: Metrics,
+        message_bytes_max: usize,
+    ) -> Task {
+        let decoder = Decoder::new(message_bytes_max);
+        Task {
+            connection,
+            hub,
+            metrics,
+            decoder,
+            items: VecDeque::new(),
+            held: false,
+        }
+    }
+
+    /// Serves the client to its end. `first` is what came in one segment with the handshake.
+    pub(crate) async fn run(mut self, first: Bytes) {
+        self.decode(&first, clock::now());
+        drop(first);
+        let open = self.serve().await;
+        self.hub.closed(self.connection.session).await;
+        if open.is_ok() {
+            // Boxed: a connection spends its life in `serve`, which should not carry this along.
+            let finish = Box::pin(tokio::time::timeout(CLOSE_MAX, self.finish()));
+            // Whoever does not close in time is dropped, as is whoever vanished.
+            drop(finish.await);
+        }
+    }
+
+    /// Reads and writes until a close frame waits to be written, or the connection is gone.
+    async fn serve(&mut self) -> Result<(), Gone> {
+        let connection = Arc::clone(&self.connection);
+        loop {
+            self.hand_on().await?;
+            if connection.is_closing() {
+                return Ok(());
+            }
+            let paused = connection.is_paused();
+            self.held |= paused;
+            let reading = !paused && self.items.is_empty();
+            let writing = !connection.outbox().is_empty();
+            let interest = match (reading, writing) {
+                (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+                (true, false) => Some(Interest::READABLE),
+                (false, true) => Some(Interest::WRITABLE),
+                (false, false) => None,
+            };
+            let ready = tokio::select! {
+                biased;
+                // The hub has paused, resumed, closed, or could not write all.
+                () = connection.wake.notified() => continue,
+                // The socket can be read or written.
+                ready = ready(&connection.stream, interest) => ready?,
+            };
+            if writing && ready.is_writable() {
+                connection.write()?;
+            }
+            if reading && ready.is_readable() {
+                self.read(clock::now())?;
+            }
+        }
+    }
+
+    /// Reads once and decodes. Nothing there is no error.
+    fn read(&mut self, now: Millis) -> Result<(), Gone> {
+        BUFFER.with_borrow_mut(|buffer| match self.connection.stream.try_read(buffer) {
+            Ok(0) => Err(Gone),
+            Ok(count) => {
+                self.connection.heard_at.store(now.0, Ordering::Relaxed);
+                self.decode(&buffer[..count], now);
+                Ok(())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(())
+            }
+            Err(_) => Err(Gone),
+        })
+    }
+
+    fn decode(&mut self, mut bytes: &[u8], now: Millis) {
+        if std::mem::take(&mut self.held) {
+            self.decoder.forgive(now);
+        }
+        loop {
+            match self.decoder.next(&mut bytes, now) {
+                Ok(Some(event)) => self.items.push_back(Item::Event(event)),
+                Ok(None) => break,
+                Err(violation) => self.items.push_back(Item::Violation(violation)),
+            }
+        }
+        let until = self.decoder.deadline().map_or(0, |deadline| deadline.0);
+        self.connection.unfinished_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Hands on what was read, until the hub pauses this connection or it is to be closed.
+    async fn hand_on(&mut self) -> Result<(), Gone> {
+        while !self.connection.is_paused() && !self.connection.is_closing() {
+            let Some(item) = self.items.pop_front() else {
+                self.items = VecDeque::new();
+                break;
+            };
+            let now = clock::now();
+            match item {
+                Item::Event(Event::Text(text)) => {
+                    let message = decode_text(self.connection.serializer, text);
+                    self.message(message, now).await?;
+                }
+                Item::Event(Event::Binary(bytes)) => {
+                    let message = decode_binary(self.connection.serializer, bytes);
+                    self.message(message, now).await?;
+                }
+                Item::Event(Event::Ping(payload)) => {
+                    if self.connection.push(websocket::pong(&payload), now) == Pushed::First {
+                        self.connection.write()?;
+                    }
+                }
+                Item::Event(Event::Pong) => {}
+                Item::Event(Event::Close { code, .. }) => {
+                    // C9: the client's own code, or none.
+                    self.connection.outbox().close(websocket::close(code, ""), now);
+                }
+                Item::Violation(violation) => {
+                    tracing::debug!(session = %self.connection.session, %violation, "closing");
+                    self.connection.close(violation.code, violation.reason, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn message(
+        &self,
+        message: Result<ringcast_gateway_core::phoenix::Message, ringcast_gateway_core::phoenix::DecodeError>,
+        now: Millis,
+    ) -> Result<(), Gone> {
+        self.metrics.frame_in();
+        match message {
+            // Waiting here is what keeps a flood in its own socket.
+            Ok(message) => self
+                .hub
+                .message(self.connection.session, message)
+                .await
+                .map_err(|_| Gone),
+            Err(error) => {
+                self.metrics.undecodable();
+                tracing::debug!(session = %self.connection.session, %error, "closing");
+                self.connection.close(1011, "", now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what waits, the close frame last, then reads on until the client has closed too. Closing a socket that
+    /// still holds unread bytes would reset it, and the client might never see why.
+    async fn finish(&mut self) -> Result<(), Gone> {
+        let connection = Arc::clone(&self.connection);
+        loop {
+            connection.write()?;
+            let written = connection.outbox().is_empty();
+            if written && self.drained(clock::now())? {
+                return Ok(());
+            }
+            let interest = if written {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
+            ready(&connection.stream, Some(interest)).await?;
+            if !written {
+                // Readable and full at once: what is read here makes room for nothing, but must not spin.
+                self.drained(clock::now())?;
+            }
+        }
+    }
+
+    /// Reads and throws away; whether the client has sent its close frame.
+    fn drained(&mut self, now: Millis) -> Result<bool, Gone> {
+        self.read(now)?;
+        let closed = |item: &Item| matches!(item, Item::Event(Event::Close { .. }));
+        let closed = self.items.drain(..).any(|item| closed(&item));
+        Ok(closed)
+    }
+}
+
+async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<Ready, Gone> {
+    match interest {
+        Some(interest) => stream.ready(interest).await.map_err(|_| Gone),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,331 @@
+//! The one task that owns the gateway's state: takes what happened, lets the core judge it, does what the core wants.
+//!
+//! *Invariant:* it waits for nobody. Connections, lanes and the ring wait for it, each at the bounded mailbox.
+//! Leaves out: every decision about the protocol (`ringcast-gateway-core`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringcast_gateway_core::gateway::{CallFailed, CallId, Effect, Gateway, Input, ServerPublish};
+use ringcast_gateway_core::phoenix::Message;
+use ringcast_proto::{Epoch, Incarnation, Millis, Offset, SessionId, v1};
+use ringcast_ring::SlotTable;
+use ringcast_ring_store::clock;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{Connection, Overdue};
+use crate::lanes::Lanes;
+use crate::metrics::Metrics;
+use crate::outbox::Pushed;
+
+/// What waits for the hub; at the bound whoever sends waits, which is how a flood stays in its sockets.
+const MAILBOX_LEN: usize = 4096;
+
+/// Taken at once. Enough for a burst to become one batch, few enough for its answers to be prompt.
+const BATCH_LEN: usize = 512;
+
+/// How often silent and slow connections are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Writes to sockets between two looks at whether other tasks of this thread want to run.
+const WRITES_PER_TURN: usize = 64;
+
+/// What the answer to a publish by the server's own API is.
+pub(crate) type ServerPublished = Result<(Epoch, Offset), &'static str>;
+
+/// The hub's task is gone: the gateway is ending.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway is shutting down")]
+pub(crate) struct HubGone;
+
+enum Command {
+    Open {
+        connection: Arc<Connection>,
+        subject: Bytes,
+    },
+    Message {
+        session: SessionId,
+        message: Message,
+    },
+    Closed {
+        session: SessionId,
+    },
+    Table(Arc<SlotTable>),
+    Registered(Incarnation),
+    Bound(CallId, Result<v1::BindAnswer, CallFailed>),
+    Published(CallId, Result<v1::PublishAnswer, CallFailed>),
+    Deliver {
+        entries: Vec<v1::DeliverEntry>,
+        answer: oneshot::Sender<v1::DeliverAnswer>,
+    },
+    ServerPublish {
+        publish: ServerPublish,
+        answer: oneshot::Sender<ServerPublished>,
+    },
+}
+
+/// A handle on the hub.
+#[derive(Debug, Clone)]
+pub(crate) struct Hub {
+    mailbox: mpsc::Sender<Command>,
+}
+
+/// The hub's end of its mailbox.
+pub(crate) struct Inbox(mpsc::Receiver<Command>);
+
+/// A hub's mailbox, both ends.
+pub(crate) fn mailbox() -> (Hub, Inbox) {
+    let (mailbox, inbox) = mpsc::channel(MAILBOX_LEN);
+    (Hub { mailbox }, Inbox(inbox))
+}
+
+impl Hub {
+    pub(crate) async fn open(&self, connection: Arc<Connection>, subject: Bytes) -> Result<(), HubGone> {
+        self.send(Command::Open { connection, subject }).await
+    }
+
+    pub(crate) async fn message(&self, session: SessionId, message: Message) -> Result<(), HubGone> {
+        self.send(Command::Message { session, message }).await
+    }
+
+    pub(crate) async fn closed(&self, session: SessionId) {
+        // A hub that is gone has no sessions to close.
+        self.send(Command::Closed { session }).await.ok();
+    }
+
+    pub(crate) async fn table(&self, table: Arc<SlotTable>) -> Result<(), HubGone> {
+        self.send(Command::Table(table)).await
+    }
+
+    pub(crate) async fn registered(&self, incarnation: Incarnation) -> Result<(), HubGone> {
+        self.send(Command::Registered(incarnation)).await
+    }
+
+    pub(crate) async fn bound(&self, call: CallId, answer: Result<v1::BindAnswer, CallFailed>) {
+        self.send(Command::Bound(call, answer)).await.ok();
+    }
+
+    pub(crate) async fn published(&self, call: CallId, answer: Result<v1::PublishAnswer, CallFailed>) {
+        self.send(Command::Published(call, answer)).await.ok();
+    }
+
+    pub(crate) async fn deliver(&self, entries: Vec<v1::DeliverEntry>) -> Result<v1::DeliverAnswer, HubGone> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Deliver { entries, answer }).await?;
+        answered.await.map_err(|_| HubGone)
+    }
+
+    pub(crate) async fn publish(&self, publish: ServerPublish) -> Result<ServerPublished, HubGone> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::ServerPublish { publish, answer }).await?;
+        answered.await.map_err(|_| HubGone)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), HubGone> {
+        self.mailbox.send(command).await.map_err(|_| HubGone)
+    }
+}
+
+/// What the task owns.
+pub(crate) struct State {
+    core: Gateway,
+    connections: HashMap<SessionId, Arc<Connection>>,
+    delivering: BTreeMap<CallId, oneshot::Sender<v1::DeliverAnswer>>,
+    publishing: BTreeMap<CallId, oneshot::Sender<ServerPublished>>,
+    last_call: u64,
+    lanes: Lanes,
+    metrics: Metrics,
+    idle_timeout: Duration,
+    draining: bool,
+    effects: Vec<Effect>,
+    /// Connections whose outbox was empty before this turn.
+    unwritten: Vec<Arc<Connection>>,
+}
+
+impl State {
+    pub(crate) fn new(core: Gateway, lanes: Lanes, metrics: Metrics, idle_timeout: Duration) -> State {
+        State {
+            core,
+            connections: HashMap::new(),
+            delivering: BTreeMap::new(),
+            publishing: BTreeMap::new(),
+            last_call: 0,
+            lanes,
+            metrics,
+            idle_timeout,
+            draining: false,
+            effects: Vec::new(),
+            unwritten: Vec::new(),
+        }
+    }
+
+    /// Works until `stop`. From `drain` on every connection is closed with 1012, and new ones at once.
+    pub(crate) async fn run(mut self, inbox: Inbox, drain: CancellationToken, stop: CancellationToken) {
+        let Inbox(mut inbox) = inbox;
+        let mut waiting = Vec::with_capacity(BATCH_LEN);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.core.deadline();
+            tokio::select! {
+                biased;
+                // The process ends.
+                () = stop.cancelled() => return,
+                // The process is about to end: once.
+                () = drain.cancelled(), if !self.draining => self.drain(clock::now()),
+                // Once a second.
+                _ = sweep.tick() => self.sweep(clock::now()),
+                // The core has a retry or a deadline.
+                () = until(deadline) => {}
+                // Something happened.
+                _ = inbox.recv_many(&mut waiting, BATCH_LEN) => {}
+            }
+            let now = clock::now();
+            for command in waiting.drain(..) {
+                self.take(command, now);
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                self.core.apply(Input::Tick, now, &mut self.effects);
+            }
+            self.core.flush(now, &mut self.effects);
+            self.perform(now);
+            self.write().await;
+            self.metrics.core(self.core.counts(), self.core.joined());
+        }
+    }
+
+    fn take(&mut self, command: Command, now: Millis) {
+        let input = match command {
+            Command::Open { connection, subject } => {
+                if self.draining {
+                    connection.close(1012, "shutting down", now);
+                }
+                let (session, serializer) = (connection.session(), connection.serializer());
+                self.connections.insert(session, connection);
+                self.metrics.connections(self.connections.len());
+                Input::Open {
+                    session,
+                    serializer,
+                    subject,
+                }
+            }
+            Command::Message { session, message } => Input::Message { session, message },
+            Command::Closed { session } => {
+                self.connections.remove(&session);
+                self.metrics.connections(self.connections.len());
+                Input::Closed { session }
+            }
+            Command::Table(table) => {
+                self.lanes.follow(&table);
+                Input::Table(table)
+            }
+            Command::Registered(incarnation) => Input::Registered(incarnation),
+            Command::Bound(call, answer) => Input::Bound(call, answer),
+            Command::Published(call, answer) => Input::Published(call, answer),
+            Command::Deliver { entries, answer } => {
+                let call = self.next_call();
+                self.delivering.insert(call, answer);
+                Input::Deliver(call, entries)
+            }
+            Command::ServerPublish { publish, answer } => {
+                let call = self.next_call();
+                self.publishing.insert(call, answer);
+                Input::ServerPublish(call, publish)
+            }
+        };
+        tracing::trace!(?input, "input");
+        self.core.apply(input, now, &mut self.effects);
+    }
+
+    /// Does what the core wants, but for the writing itself.
+    fn perform(&mut self, now: Millis) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            tracing::trace!(?effect, "effect");
+            match effect {
+                Effect::Write(session, frame) => {
+                    let Some(connection) = self.connections.get(&session) else {
+                        continue;
+                    };
+                    match connection.push(frame.0, now) {
+                        Pushed::First => self.unwritten.push(Arc::clone(connection)),
+                        Pushed::Full => self.metrics.slow_consumer(),
+                        Pushed::Queued | Pushed::Closing => {}
+                    }
+                }
+                Effect::Close(session, code, reason) => {
+                    if let Some(connection) = self.connections.get(&session) {
+                        connection.close(code, reason, now);
+                    }
+                }
+                Effect::Pause(session) => {
+                    if let Some(connection) = self.connections.get(&session) {
+                        connection.pause();
+                    }
+                }
+                Effect::Resume(session) => {
+                    if let Some(connection) = self.connections.get(&session) {
+                        connection.resume();
+                    }
+                }
+                Effect::Bind(call, node, binds) => self.lanes.bind(call, node, binds),
+                Effect::Publish(call, node, slots) => self.lanes.publish(call, node, slots),
+                // Whoever asked may have given up; then nobody needs the answer.
+                Effect::Delivered(call, answer) => {
+                    self.delivering.remove(&call).map(|waiter| waiter.send(answer));
+                }
+                Effect::ServerPublished(call, answer) => {
+                    self.publishing.remove(&call).map(|waiter| waiter.send(answer));
+                }
+            }
+        }
+        self.effects = effects;
+    }
+
+    /// One write to each connection that was written to, however much that was.
+    async fn write(&mut self) {
+        for (count, connection) in self.unwritten.drain(..).enumerate() {
+            connection.flush();
+            if count % WRITES_PER_TURN == WRITES_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Millis) {
+        self.metrics.store_connected(self.lanes.store_connected());
+        for connection in self.connections.values() {
+            match connection.overdue(now, self.idle_timeout) {
+                None => {}
+                Some(Overdue::Idle) => connection.close(1001, "idle", now),
+                Some(Overdue::Unfinished) => connection.close(1008, "message not finished in time", now),
+                Some(Overdue::Slow) => {
+                    self.metrics.slow_consumer();
+                    connection.close_slow(now);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, now: Millis) {
+        self.draining = true;
+        for connection in self.connections.values() {
+            connection.close(1012, "shutting down", now);
+        }
+    }
+
+    fn next_call(&mut self) -> CallId {
+        self.last_call += 1;
+        CallId(self.last_call)
+    }
+}
+
+async fn until(deadline: Option<Millis>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}

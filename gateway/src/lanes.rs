@@ -1,0 +1,210 @@
+//! Calls to topic servers: one connection to each, kept while it is registered.
+//!
+//! Which calls there are, and that a lane has one in flight, the core sees to; here they get a header, a deadline and a
+//! task, and their outcome goes back to the hub.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringcast_gateway_core::gateway::{CallFailed, CallId};
+use ringcast_proto::grpc::{self, CALL_DEADLINE, MESSAGE_BYTES_MAX};
+use ringcast_proto::v1::topic_server_client::TopicServerClient;
+use ringcast_proto::{NodeRef, v1};
+use ringcast_ring::SlotTable;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::ring::Cluster;
+
+/// A node that does not answer is greeted again after this, doubled each time.
+const GREET_RETRY_MIN: Duration = Duration::from_millis(50);
+const GREET_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// The connections to topic servers.
+pub(crate) struct Lanes {
+    cluster: Arc<Cluster>,
+    hub: Hub,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    metrics: Metrics,
+    lanes: HashMap<NodeRef, Lane>,
+}
+
+struct Lane {
+    address: String,
+    client: TopicServerClient<Channel>,
+    /// Ends the greeting with the lane.
+    gone: CancellationToken,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+impl Lanes {
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        hub: Hub,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+        metrics: Metrics,
+    ) -> Lanes {
+        Lanes {
+            cluster,
+            hub,
+            tasks,
+            stop,
+            metrics,
+            lanes: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn store_connected(&self) -> bool {
+        self.cluster.store_connected()
+    }
+
+    /// Keeps a lane to every owner of a slot that is registered, and no other.
+    pub(crate) fn follow(&mut self, table: &SlotTable) {
+        self.lanes
+            .retain(|node, lane| table.address(node) == Some(&lane.address));
+        for owner in table.owners() {
+            let Some(address) = table.address(&owner) else {
+                continue;
+            };
+            if !self.lanes.contains_key(&owner) {
+                self.connect(owner, address);
+            }
+        }
+    }
+
+    /// Calls `Bind`; the hub gets the outcome.
+    pub(crate) fn bind(&self, call: CallId, node: NodeRef, binds: Vec<v1::Bind>) {
+        let (hub, metrics, ready) = (self.hub.clone(), self.metrics.clone(), self.ready(&node));
+        self.tasks.spawn(async move {
+            let outcome = match ready {
+                Err(failed) => Err(failed),
+                Ok((header, mut client)) => {
+                    let request = request(v1::BindCall {
+                        header: Some(header),
+                        binds,
+                    });
+                    answer(client.bind(request).await)
+                }
+            };
+            count_failure(&metrics, &outcome);
+            hub.bound(call, outcome).await;
+        });
+    }
+
+    /// Calls `Publish`; the hub gets the outcome.
+    pub(crate) fn publish(&self, call: CallId, node: NodeRef, slots: Vec<v1::SlotPublishes>) {
+        let (hub, metrics, ready) = (self.hub.clone(), self.metrics.clone(), self.ready(&node));
+        self.tasks.spawn(async move {
+            let outcome = match ready {
+                Err(failed) => Err(failed),
+                Ok((header, mut client)) => {
+                    let request = request(v1::PublishCall {
+                        header: Some(header),
+                        slots,
+                    });
+                    answer(client.publish(request).await)
+                }
+            };
+            count_failure(&metrics, &outcome);
+            hub.published(call, outcome).await;
+        });
+    }
+
+    fn ready(&self, node: &NodeRef) -> Result<(v1::CallHeader, TopicServerClient<Channel>), CallFailed> {
+        let refused = || CallFailed::Refused(format!("{node} is not registered"));
+        let lane = self.lanes.get(node).ok_or_else(refused)?;
+        let header = self.cluster.header(node).ok_or_else(refused)?;
+        Ok((header, lane.client.clone()))
+    }
+
+    fn connect(&mut self, node: NodeRef, address: &str) {
+        let channel = match grpc::channel(address) {
+            Ok(channel) => channel,
+            Err(error) => {
+                tracing::error!(%node, %error, "a topic server advertises what is no address");
+                return;
+            }
+        };
+        let client = TopicServerClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let gone = self.stop.child_token();
+        let greeting = greet(Arc::clone(&self.cluster), node.clone(), client.clone());
+        let ended = gone.clone();
+        self.tasks
+            .spawn(async move { ended.run_until_cancelled(greeting).await });
+        self.lanes.insert(
+            node,
+            Lane {
+                address: address.to_owned(),
+                client,
+                gone,
+            },
+        );
+    }
+}
+
+/// Calls until there is an answer: the lane is then connected, both ends mean the same cluster, and the gateway may say
+/// that it is ready.
+async fn greet(cluster: Arc<Cluster>, node: NodeRef, mut client: TopicServerClient<Channel>) {
+    let mut retry = GREET_RETRY_MIN;
+    loop {
+        let Some(header) = cluster.header(&node) else {
+            return;
+        };
+        let call = v1::BindCall {
+            header: Some(header),
+            binds: Vec::new(),
+        };
+        match answer(client.bind(request(call)).await) {
+            Ok(_) => {
+                tracing::debug!(%node, "topic server reached");
+                return cluster.reached(node);
+            }
+            Err(failed) => tracing::debug!(%node, %failed, "topic server not reached yet"),
+        }
+        tokio::time::sleep(retry).await;
+        retry = (retry * 2).min(GREET_RETRY_MAX);
+    }
+}
+
+/// A request with the deadline of lane calls.
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    // Enforced by tonic on this side and sent along, so that the other side drops what came too late.
+    request.set_timeout(CALL_DEADLINE);
+    request
+}
+
+fn answer<T>(result: Result<Response<T>, Status>) -> Result<T, CallFailed> {
+    match result {
+        Ok(response) => Ok(response.into_inner()),
+        Err(status) if status.code() == Code::FailedPrecondition => {
+            Err(CallFailed::Refused(status.message().to_owned()))
+        }
+        Err(status) => Err(CallFailed::Unknown(format!(
+            "{:?}: {}",
+            status.code(),
+            status.message()
+        ))),
+    }
+}
+
+fn count_failure<T>(metrics: &Metrics, outcome: &Result<T, CallFailed>) {
+    if let Err(failed) = outcome {
+        metrics.call_failed();
+        tracing::debug!(%failed, "call to a topic server");
+    }
+}

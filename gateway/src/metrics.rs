@@ -1,0 +1,123 @@
+//! What a gateway counts, each with the label `node` and none that a client can choose.
+
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use ringcast_gateway_core::gateway::Counts;
+use ringcast_proto::NodeId;
+
+use crate::handshake::Refusal;
+
+/// The metrics of one gateway. Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    connections: Gauge,
+    sessions_joined: Gauge,
+    store_connected: Gauge,
+    deliveries: Counter,
+    client_publishes: Counter,
+    joins: Counter,
+    leaves: Counter,
+    slow_consumers: Counter,
+    frames_in: Counter,
+    undecodable: Counter,
+    calls_failed: Counter,
+    handshakes_refused: [Counter; Refusal::REASONS.len()],
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    pub(crate) fn register(recorder: &dyn Recorder, node: &NodeId) -> Metrics {
+        let metadata = Metadata::new("ringcast", Level::INFO, None);
+        let label = || Label::new("node", node.as_str().to_owned());
+        let counter = |name: &'static str, about: &'static str| {
+            recorder.describe_counter(name.into(), None, about.into());
+            recorder.register_counter(&Key::from_parts(name, vec![label()]), &metadata)
+        };
+        let gauge = |name: &'static str, about: &'static str| {
+            recorder.describe_gauge(name.into(), None, about.into());
+            recorder.register_gauge(&Key::from_parts(name, vec![label()]), &metadata)
+        };
+        let refused = "ringcast_handshakes_refused_total";
+        recorder.describe_counter(
+            refused.into(),
+            None,
+            "Handshakes that did not become a WebSocket.".into(),
+        );
+        let refused = |reason: &'static str| {
+            let labels = vec![label(), Label::from_static_parts("reason", reason)];
+            recorder.register_counter(&Key::from_parts(refused, labels), &metadata)
+        };
+        Metrics {
+            connections: gauge("ringcast_connections", "WebSocket connections."),
+            sessions_joined: gauge(
+                "ringcast_sessions_joined",
+                "Channels joined, over all connections.",
+            ),
+            store_connected: gauge("ringcast_store_connected", "1 while the ring store is heard."),
+            deliveries: counter("ringcast_deliveries_total", "Publications written to a member."),
+            client_publishes: counter("ringcast_client_publishes_total", "Publishes taken from clients."),
+            joins: counter("ringcast_joins_total", "Joins that were accepted."),
+            leaves: counter("ringcast_leaves_total", "Channels that ended."),
+            slow_consumers: counter(
+                "ringcast_slow_consumers_total",
+                "Connections closed for not reading.",
+            ),
+            frames_in: counter("ringcast_frames_in_total", "Messages received from clients."),
+            undecodable: counter(
+                "ringcast_frames_undecodable_total",
+                "Messages that closed their connection with 1011.",
+            ),
+            calls_failed: counter(
+                "ringcast_calls_failed_total",
+                "Calls to topic servers without an answer.",
+            ),
+            handshakes_refused: Refusal::REASONS.map(refused),
+        }
+    }
+
+    pub(crate) fn connections(&self, count: usize) {
+        self.connections.set(count as f64);
+    }
+
+    /// What the core counts; a channel that was joined and is not any more was left.
+    pub(crate) fn core(&self, counts: Counts, joined: usize) {
+        self.sessions_joined.set(joined as f64);
+        self.joins.absolute(counts.joins);
+        self.leaves.absolute(counts.joins.saturating_sub(joined as u64));
+        self.client_publishes.absolute(counts.client_publishes);
+        self.deliveries.absolute(counts.deliveries);
+    }
+
+    pub(crate) fn store_connected(&self, connected: bool) {
+        self.store_connected.set(f64::from(u8::from(connected)));
+    }
+
+    pub(crate) fn slow_consumer(&self) {
+        self.slow_consumers.increment(1);
+    }
+
+    pub(crate) fn frame_in(&self) {
+        self.frames_in.increment(1);
+    }
+
+    pub(crate) fn undecodable(&self) {
+        self.undecodable.increment(1);
+    }
+
+    pub(crate) fn call_failed(&self) {
+        self.calls_failed.increment(1);
+    }
+
+    pub(crate) fn handshake_refused(&self, refusal: &Refusal) {
+        if let Some(index) = Refusal::REASONS
+            .iter()
+            .position(|reason| *reason == refusal.reason())
+        {
+            self.handshakes_refused[index].increment(1);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What other nodes, and the command line, ask of a gateway.
+
+use std::sync::Arc;
+
+use ringcast_gateway_core::gateway::ServerPublish;
+use ringcast_gateway_core::phoenix::{Json, Payload, is_object, json_payload};
+use ringcast_proto::v1::gateway_server::{Gateway, GatewayServer};
+use ringcast_proto::{Topic, grpc, v1};
+use tonic::{Request, Response, Status};
+
+use crate::hub::Hub;
+use crate::ring::Cluster;
+
+/// The service of the rpc listener.
+pub(crate) struct Service {
+    cluster: Arc<Cluster>,
+    hub: Hub,
+}
+
+impl Service {
+    pub(crate) fn server(cluster: Arc<Cluster>, hub: Hub) -> GatewayServer<Service> {
+        GatewayServer::new(Service { cluster, hub })
+            .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl Gateway for Service {
+    async fn deliver(
+        &self,
+        request: Request<v1::DeliverCall>,
+    ) -> Result<Response<v1::DeliverAnswer>, Status> {
+        let call = request.into_inner();
+        let mismatch = self.cluster.check(call.header.as_ref());
+        mismatch.map_err(|mismatch| Status::failed_precondition(mismatch.to_string()))?;
+        let answer = self.hub.deliver(call.entries).await;
+        let mut answer = answer.map_err(|gone| Status::unavailable(gone.to_string()))?;
+        answer.incarnation = self.cluster.node().incarnation.0;
+        Ok(Response::new(answer))
+    }
+
+    async fn server_publish(
+        &self,
+        request: Request<v1::ServerPublishRequest>,
+    ) -> Result<Response<v1::ServerPublishReply>, Status> {
+        let answer = match parse(request.into_inner()) {
+            Some(publish) => {
+                let answer = self.hub.publish(publish).await;
+                answer.map_err(|gone| Status::unavailable(gone.to_string()))?
+            }
+            None => Err("bad_request"),
+        };
+        Ok(Response::new(match answer {
+            Ok((epoch, offset)) => v1::ServerPublishReply {
+                error: String::new(),
+                epoch: epoch.as_str().to_owned(),
+                offset: offset.0,
+            },
+            Err(reason) => v1::ServerPublishReply {
+                error: reason.to_owned(),
+                ..Default::default()
+            },
+        }))
+    }
+}
+
+/// A publish that any client could have made as well.
+fn parse(request: v1::ServerPublishRequest) -> Option<ServerPublish> {
+    let topic = Topic::parse(request.topic.as_bytes()).ok()?;
+    let payload = Json::parse(request.payload)?;
+    let Payload::Json(payload) = json_payload(payload) else {
+        return None;
+    };
+    let event = (1..=255).contains(&request.event.len()) && is_object(&payload);
+    event.then(|| ServerPublish {
+        topic,
+        event: request.event.into(),
+        payload: payload.0,
+    })
+}

@@ -488,3 +488,50 @@ async fn a_coordinator_that_never_answers_leaves_outcomes_unknown_and_ends_watch
     assert_eq!(watch.next().await, None);
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_room_refuses_a_change_and_takes_the_next_one_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ANY_PORT.into()).await;
+    let lease = server
+        .store
+        .register(&node("ts-1", Duration::from_secs(5)), &fresh_op())
+        .await
+        .unwrap();
+    let before = server.store.load().await.unwrap();
+    // The file that is about to be written is on a device that is always full; it is removed to make room.
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("ring.snapshot.tmp")).unwrap();
+    assert_eq!(server.store.compare_and_swap(put(1, 1)).await, Err(Refused::Full));
+    assert_eq!(server.store.load().await.unwrap(), before);
+    server.store.renew(&lease).await.unwrap();
+    let revision = server.store.compare_and_swap(put(1, 2)).await.unwrap();
+    assert_eq!(revision, Revision(before.revision.0 + 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_ends_the_coordinator_and_its_next_start_finds_what_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        listen: ANY_PORT.into(),
+        data_dir: folder.path().to_owned(),
+    };
+    let coordinator = Coordinator::build(&config).unwrap();
+    let store = AnyStore::open(&format!("http://{}", coordinator.local_addr())).unwrap();
+    let temporary = folder.path().join("ring.snapshot.tmp");
+    let write = async {
+        store.compare_and_swap(put(1, 1)).await.unwrap();
+        fs::create_dir(&temporary).unwrap();
+        let refused = store.compare_and_swap(put(1, 2)).await.unwrap_err();
+        assert!(matches!(refused, Refused::Unknown(_)), "{refused}");
+    };
+    // Nobody tells it to stop.
+    let (ran, ()) = tokio::join!(coordinator.run(CancellationToken::new()), write);
+    let error = ran.unwrap_err().to_string();
+    assert!(error.contains("ring.snapshot.tmp: cannot write it"), "{error}");
+
+    fs::remove_dir(&temporary).unwrap();
+    let server = start(folder.path(), ANY_PORT.into()).await;
+    let found = loaded(&server.store).await;
+    assert_eq!(found.slot(Slot(1)).unwrap().1.owner_epoch, OwnerEpoch(1));
+}

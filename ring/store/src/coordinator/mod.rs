@@ -172,7 +172,10 @@ async fn serve(
     store: impl RingStore,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let service = CoordinatorServer::new(Service::new(store, stop.clone()))
+    // Ends with `stop`, and with this future however that ends: tonic's connections are tasks of their own.
+    let over = stop.child_token();
+    let _over = over.clone().drop_guard();
+    let service = CoordinatorServer::new(Service::new(store, over))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

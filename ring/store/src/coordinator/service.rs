@@ -22,17 +22,25 @@ const WATCHES_MAX: usize = 1024;
 pub(super) struct Service<S> {
     store: S,
     watches: Arc<Semaphore>,
-    stop: CancellationToken,
+    over: CancellationToken,
 }
 
 impl<S: RingStore> Service<S> {
-    /// Serves `store`; watches end when `stop` is cancelled.
-    pub(super) fn new(store: S, stop: CancellationToken) -> Service<S> {
+    /// Serves `store` until `over` is cancelled: then watches end and every call is refused. Connections may outlive
+    /// whoever serves them, and a store that is over must not renew a lease.
+    pub(super) fn new(store: S, over: CancellationToken) -> Service<S> {
         Service {
             store,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
-            stop,
+            over,
         }
+    }
+
+    fn store(&self) -> Result<&S, Status> {
+        if self.over.is_cancelled() {
+            return Err(Status::unavailable("the coordinator has ended"));
+        }
+        Ok(&self.store)
     }
 }
 
@@ -52,7 +60,7 @@ fn lease(node: &str, incarnation: u64) -> Result<Lease, Status> {
 #[tonic::async_trait]
 impl<S: RingStore> v1::coordinator_server::Coordinator for Service<S> {
     async fn load(&self, _: Request<v1::LoadRequest>) -> Result<Response<v1::LoadReply>, Status> {
-        match self.store.load().await {
+        match self.store()?.load().await {
             Ok(snapshot) => Ok(Response::new(wire::snapshot_to(&snapshot))),
             Err(Unavailable(reason)) => Err(Status::unavailable(reason)),
         }
@@ -64,7 +72,7 @@ impl<S: RingStore> v1::coordinator_server::Coordinator for Service<S> {
     ) -> Result<Response<v1::ChangeReply>, Status> {
         let change = wire::change_from(request.into_inner()).map_err(refuse)?;
         let guards = change.guards.clone();
-        let outcome = self.store.compare_and_swap(change).await;
+        let outcome = self.store()?.compare_and_swap(change).await;
         let result = Some(wire::outcome_to(outcome, &guards)?);
         Ok(Response::new(v1::ChangeReply { result }))
     }
@@ -76,13 +84,13 @@ impl<S: RingStore> v1::coordinator_server::Coordinator for Service<S> {
         let permit =
             permit.map_err(|_| Status::resource_exhausted(format!("{WATCHES_MAX} watches already")))?;
         let after = Revision(request.into_inner().after);
-        let replies = self.store.watch(after).map(move |watched| {
+        let replies = self.store()?.watch(after).map(move |watched| {
             // Held by the stream, given back with it.
             let _held = &permit;
             Ok(wire::watched_to(watched))
         });
         Ok(Response::new(Box::pin(
-            replies.take_until(self.stop.clone().cancelled_owned()),
+            replies.take_until(self.over.clone().cancelled_owned()),
         )))
     }
 
@@ -91,7 +99,7 @@ impl<S: RingStore> v1::coordinator_server::Coordinator for Service<S> {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterReply>, Status> {
         let (node, op) = wire::register_from(request.into_inner()).map_err(refuse)?;
-        let result = match self.store.register(&node, &op).await {
+        let result = match self.store()?.register(&node, &op).await {
             Ok(lease) => v1::register_reply::Result::Incarnation(lease.node.incarnation.0),
             Err(RegisterRefused::Taken(holder)) => {
                 v1::register_reply::Result::Taken(Record::Node(*holder).encode().into())
@@ -106,7 +114,7 @@ impl<S: RingStore> v1::coordinator_server::Coordinator for Service<S> {
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewReply>, Status> {
         let request = request.into_inner();
         let lease = lease(&request.node, request.incarnation)?;
-        match self.store.renew(&lease).await {
+        match self.store()?.renew(&lease).await {
             Ok(()) => Ok(Response::new(v1::RenewReply { lost: false })),
             Err(RenewError::Lost) => Ok(Response::new(v1::RenewReply { lost: true })),
             Err(RenewError::Unknown(reason)) => Err(Status::unavailable(reason)),
@@ -119,7 +127,7 @@ impl<S: RingStore> v1::coordinator_server::Coordinator for Service<S> {
     ) -> Result<Response<v1::ReleaseReply>, Status> {
         let request = request.into_inner();
         let lease = lease(&request.node, request.incarnation)?;
-        match self.store.release(&lease).await {
+        match self.store()?.release(&lease).await {
             Ok(()) => Ok(Response::new(v1::ReleaseReply {})),
             Err(Unavailable(reason)) => Err(Status::unavailable(reason)),
         }

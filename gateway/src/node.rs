@@ -1,5 +1,6 @@
 //! A gateway from its configuration to its end: build (binds), run (registers, serves), drain, leave.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -37,17 +38,22 @@ const LEAVE_MAX: Duration = Duration::from_millis(400);
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// An address is taken, or not this machine's.
+    /// The clients' address is taken, or not this machine's.
     #[error("listen on {address}: {source}")]
     Listen {
         /// Which address.
         address: SocketAddr,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The system has no random numbers.
-    #[error("draw a random number: {0}")]
-    Random(getrandom::Error),
+    /// The nodes' address is taken, or not this machine's.
+    #[error("listen for rpc on {address}: {source}")]
+    RpcListen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
 /// Why a gateway ended although nobody asked it to.
@@ -91,13 +97,23 @@ impl Gateway {
     ///
     /// # Errors
     /// [`BuildError`].
-    pub fn build(config: Config, recorder: &dyn metrics::Recorder) -> Result<Gateway, BuildError> {
-        let (listener, address) = bind(config.listen)?;
-        let (rpc_listener, rpc_address) = bind(config.rpc_listen)?;
+    pub async fn build(
+        config: Config,
+        recorder: &(dyn metrics::Recorder + Sync),
+    ) -> Result<Gateway, BuildError> {
+        let (listener, address) = bind(config.listen).map_err(|source| BuildError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let (rpc_listener, rpc_address) =
+            bind(config.rpc_listen).map_err(|source| BuildError::RpcListen {
+                address: config.rpc_listen,
+                source,
+            })?;
         let metrics = Metrics::register(recorder, &config.id);
         let draining = CancellationToken::new();
         Ok(Gateway {
-            entropy: getrandom::u64().map_err(BuildError::Random)?,
+            entropy: getrandom::u64().expect("the operating system has random bytes"),
             readiness: Readiness::new(draining.clone()),
             config,
             metrics,
@@ -253,10 +269,9 @@ impl Gateway {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
-    let refused = |source| BuildError::Listen { address, source };
-    let listener = listen(address).map_err(refused)?;
-    let bound = listener.local_addr().map_err(refused)?;
+fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = listen(address)?;
+    let bound = listener.local_addr()?;
     Ok((listener, bound))
 }
 

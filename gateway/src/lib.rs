@@ -26,7 +26,3 @@ pub use ring::Readiness;
 pub use ringcast_gateway_core::limits::{Limits, Rate};
 pub use ringcast_gateway_core::origin::{BadPattern, OriginCheck};
 pub use ringcast_gateway_core::route::{ClientEvents, Namespace, Pattern, PatternError};
-// What a configuration is made of, so that whoever runs a gateway need not know its core.
-pub use ringcast_gateway_core::limits::Limits;
-pub use ringcast_gateway_core::origin::{BadPattern, OriginCheck};
-pub use ringcast_gateway_core::route::{ClientEvents, Namespace, Pattern, PatternError};

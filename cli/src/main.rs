@@ -1,2 +1,165 @@
-//! Under construction.
-fn main() {}
+//! The binary `ringcast`: every role of a cluster, the whole cluster in one process, and the admin commands.
+//!
+//! It promises one answer on stdout, logs and progress on stderr, and exit codes: 0 done, 1 failed, 2 wrong usage.
+//! *Invariant:* nothing about topics, slots or clients is decided here; this crate reads settings, binds what they
+//! name, and prints what others answer.
+//! Leaves out: everything else.
+
+mod admin;
+mod args;
+mod cluster;
+mod commands;
+mod listen;
+mod output;
+mod roles;
+mod settings;
+mod shutdown;
+mod telemetry;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::FromArgMatches;
+use tokio_util::task::TaskTracker;
+
+use args::{Cli, Command, ConfigCommand, NodeCommand, OutputFormat, RingCommand, TopicCommand};
+use cluster::Cluster;
+use output::Output;
+use settings::{Environment, Flags, Settings};
+
+/// What is still running this long after a role has ended is left behind; the process's end takes it.
+const RUNTIME_DEADLINE: Duration = Duration::from_millis(200);
+const STORE_DEFAULT: &str = "http://127.0.0.1:7700";
+const LOGS_OF_ROLES: &str = "info";
+const LOGS_OF_COMMANDS: &str = "warn";
+
+/// The command line lacks something, or says what cannot be: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn main() -> ExitCode {
+    let cli = match Cli::from_arg_matches(&args::command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// Does what was asked; `false` is an answer that is no success, as of `health`.
+fn run(cli: Cli) -> Result<bool> {
+    let environment = Environment::of_process();
+    let flags = Flags::none().and(&cli.global);
+    let config: Option<PathBuf> = cli
+        .global
+        .config
+        .clone()
+        .or_else(|| environment.config().map(PathBuf::from));
+    let slips = environment.slips();
+    let load = |flags| {
+        settings::load(config.as_deref(), environment, flags).map_err(|errors| match errors.is_usage() {
+            true => Usage(errors.to_string()).into(),
+            false => anyhow::Error::new(errors).context("read the configuration"),
+        })
+    };
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut args::command(), "ringcast", &mut std::io::stdout());
+            Ok(true)
+        }
+        Command::Config(ConfigCommand::Check { file }) => commands::config::check(
+            &file,
+            Output::new(cli.global.output.unwrap_or(OutputFormat::Table)),
+        ),
+        Command::Dev(args) => role(load(flags.and(&args))?, &slips, roles::dev::run),
+        Command::Coordinator(args) => role(load(flags.and(&args))?, &slips, roles::coordinator::run),
+        Command::TopicServer(args) => role(load(flags.and(&args))?, &slips, roles::topic_server::run),
+        Command::Gateway(args) => role(load(flags.and(&args))?, &slips, roles::gateway::run),
+        command => admin(command, &load(flags)?),
+    }
+}
+
+/// Runs a role until it ends or is told to.
+fn role<F>(settings: Settings, slips: &[(String, String)], run: impl FnOnce(Settings) -> F) -> Result<bool>
+where
+    F: Future<Output = Result<()>>,
+{
+    telemetry::start_logs(&settings, LOGS_OF_ROLES)?;
+    for (variable, meant) in slips {
+        tracing::warn!(variable, "no such setting; did you mean {meant}?");
+    }
+    roles::raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let ended = runtime.block_on(run(settings));
+    runtime.shutdown_timeout(RUNTIME_DEADLINE);
+    ended.map(|()| true)
+}
+
+fn admin(command: Command, settings: &Settings) -> Result<bool> {
+    telemetry::start_logs(settings, LOGS_OF_COMMANDS)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let answer = runtime.block_on(ask(command, settings));
+    runtime.shutdown_timeout(RUNTIME_DEADLINE);
+    answer
+}
+
+async fn ask(command: Command, settings: &Settings) -> Result<bool> {
+    let output = Output::new(settings.output.unwrap_or(OutputFormat::Table));
+    if let Command::Health(args) = command {
+        return commands::health::run(&args.url, output).await;
+    }
+    let cluster = Cluster::load(settings.store.as_deref().unwrap_or(STORE_DEFAULT)).await?;
+    match command {
+        Command::Ring(RingCommand::Status) => commands::ring::status(&cluster, output)?,
+        Command::Ring(RingCommand::Owner { topic }) => commands::ring::owner(&cluster, &topic, output)?,
+        Command::Node(NodeCommand::Ls) => commands::node::ls(&cluster, output)?,
+        Command::Topic(command) => match command {
+            TopicCommand::Ls { prefix, limit } => {
+                commands::topic::list(&cluster, &prefix, limit, output).await?
+            }
+            TopicCommand::Show { topic } => commands::topic::show(&cluster, &topic, output).await?,
+            TopicCommand::Members { topic } => commands::topic::members(&cluster, &topic, output).await?,
+            TopicCommand::Tap { topic } => {
+                let token = shutdown::token(&TaskTracker::new())?;
+                commands::topic::tap(&cluster, &topic, output, token).await?;
+            }
+            TopicCommand::Publish {
+                topic,
+                event,
+                payload,
+            } => {
+                commands::topic::publish(&cluster, &topic, event, payload, output).await?;
+            }
+        },
+        Command::Health(_) | Command::Config(_) | Command::Completions { .. } => {
+            unreachable!("answered before")
+        }
+        Command::Dev(_) | Command::Coordinator(_) | Command::TopicServer(_) | Command::Gateway(_) => {
+            unreachable!("roles run in `role`")
+        }
+    }
+    Ok(true)
+}

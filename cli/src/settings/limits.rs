@@ -1,0 +1,83 @@
+//! What a setting may be beyond its type.
+
+use super::{OriginCheck, Settings};
+
+/// More gateways or topic servers than this in one process is a slip of the finger.
+const DEV_NODES_MAX: u16 = 64;
+/// Slots are few on purpose: a slot is a task and a record.
+const SLOTS_MAX: u16 = 16_384;
+
+/// Everything that is wrong, each with the path of its setting.
+pub(super) fn check(settings: &Settings) -> Result<(), Vec<(Vec<String>, String)>> {
+    let mut problems = Vec::new();
+    let mut wrong = |path: &[&str], message: String| {
+        problems.push((path.iter().map(|part| (*part).to_owned()).collect(), message));
+    };
+    match settings.replicas {
+        None | Some(1) => {}
+        Some(replicas) => wrong(
+            &["replicas"],
+            format!("{replicas} copies of a slot are not possible yet, only 1: replicas are not built"),
+        ),
+    }
+    if settings
+        .slots
+        .is_some_and(|slots| slots == 0 || slots > SLOTS_MAX)
+    {
+        wrong(&["slots"], format!("must be 1 to {SLOTS_MAX}"));
+    }
+    for (key, nodes) in [
+        ("gateways", settings.gateways),
+        ("topic_servers", settings.topic_servers),
+        ("expect_topic_servers", settings.expect_topic_servers),
+    ] {
+        let max = if key == "expect_topic_servers" {
+            u16::MAX
+        } else {
+            DEV_NODES_MAX
+        };
+        if nodes.is_some_and(|nodes| nodes == 0 || nodes > max) {
+            wrong(&[key], format!("must be 1 to {max}"));
+        }
+    }
+    if let Some(advertise) = &settings.advertise
+        && !is_host_and_port(advertise)
+    {
+        wrong(&["advertise"], format!("{advertise:?} is no HOST:PORT"));
+    }
+    if settings.origin.check == Some(OriginCheck::Allow) && settings.origin.allow.is_empty() {
+        wrong(
+            &["origin", "check"],
+            "allow needs at least one origin in origin.allow".to_owned(),
+        );
+    }
+    if matches!(settings.origin.check, Some(OriginCheck::Any | OriginCheck::Conn))
+        && !settings.origin.allow.is_empty()
+    {
+        wrong(
+            &["origin", "allow"],
+            "has no effect unless origin.check is \"allow\" or left out".to_owned(),
+        );
+    }
+    for (index, origin) in settings.origin.allow.iter().enumerate() {
+        if let Err(error) = crate::roles::gateway::origin_pattern(origin) {
+            wrong(&["origin", "allow", &index.to_string()], error.to_string());
+        }
+    }
+    for (index, channel) in settings.channel.iter().enumerate() {
+        if let Err(error) = crate::roles::gateway::namespace(channel) {
+            wrong(&["channel", &index.to_string(), "pattern"], error.to_string());
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(['/', ' ', '@']) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
+}

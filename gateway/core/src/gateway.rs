@@ -19,7 +19,7 @@ use crate::backoff::Jitter;
 use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::owners::Owners;
-use crate::phoenix::{Frame, Json, Message, Serializer};
+use crate::phoenix::{self, Frame, Json, Message, Serializer};
 use crate::policy::{AllowAll, Policy};
 use crate::publishing::{Answer, Publishing, reason};
 use crate::route::{Namespace, Routes};
@@ -304,7 +304,7 @@ impl Gateway {
         let message = v1::Publish {
             topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
             event: publish.event,
-            payload: publish.payload,
+            payload: phoenix::compact(Json(publish.payload)).0,
             ..Default::default()
         };
         if self

@@ -261,7 +261,7 @@ impl Gateway {
             number: 0,
             topic: Bytes::copy_from_slice(topic.as_bytes()),
             event: body.event,
-            payload: body.payload.0,
+            payload: phoenix::compact(body.payload).0,
             session: id.0,
             target: body.target.into(),
         };

@@ -5,6 +5,7 @@
 //! Leaves out: what a message means (`crate::gateway`), and WebSocket frames from clients (`crate::websocket`).
 
 mod binary;
+mod compact;
 mod decode;
 mod depth;
 mod encode;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use ringcast_proto::Topic;
 
 pub use binary::decode_binary;
+pub use compact::compact;
 pub use decode::{DecodeError, REF_BYTES_MAX, decode_text, json_payload};
 pub use encode::{FieldTooLong, Tail, binary_broadcast, binary_push, binary_reply, push, reply};
 pub use json::{Json, is_object};

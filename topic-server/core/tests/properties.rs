@@ -1,5 +1,10 @@
 //! What holds whatever happens: a slot, its lanes and gateways that lose answers, miss entries and come late.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails as it should"
+)]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

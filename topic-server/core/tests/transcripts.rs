@@ -2,6 +2,11 @@
 //!
 //! A script is a list of steps separated by `|`; the words are those of `Desk::step`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails as it should"
+)]
+
 use std::fmt::Write;
 use std::time::Duration;
 

@@ -1,0 +1,292 @@
+//! As much of a gateway as a topic server sees: a registration, a Deliver service, and calls.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringcast_proto::grpc;
+use ringcast_proto::record::{NodeRecord, Role};
+use ringcast_proto::v1::gateway_server::{Gateway as Service, GatewayServer};
+use ringcast_proto::v1::publish_outcome::Outcome;
+use ringcast_proto::v1::topic_server_client::TopicServerClient;
+use ringcast_proto::v1::{self, CallHeader, Publish};
+use ringcast_proto::{Incarnation, NodeId};
+use ringcast_ring::{SlotOwner, SlotTable};
+use ringcast_ring_store::{AnyStore, Membership, NodeInfo, RingStore};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::{Code, Request, Response, Status};
+
+use crate::PATIENCE;
+
+type Received = BTreeMap<Bytes, Vec<String>>;
+
+pub(crate) struct Gateway {
+    store: AnyStore,
+    membership: Membership,
+    received: watch::Receiver<Received>,
+    seq: Mutex<u64>,
+    epochs: Mutex<BTreeMap<String, Bytes>>,
+    _stop: DropGuard,
+}
+
+struct Deliveries {
+    incarnation: Arc<Mutex<u64>>,
+    received: watch::Sender<Received>,
+}
+
+#[tonic::async_trait]
+impl Service for Deliveries {
+    async fn deliver(&self, call: Request<v1::DeliverCall>) -> Result<Response<v1::DeliverAnswer>, Status> {
+        let call = call.into_inner();
+        let incarnation = *self.incarnation.lock().unwrap();
+        assert_eq!(call.header.unwrap().to_incarnation, incarnation);
+        assert!(!call.entries.is_empty(), "an empty call");
+        self.received.send_modify(|received| {
+            for entry in call.entries {
+                let lines = received.entry(entry.topic).or_default();
+                lines.extend(entry.publications.iter().map(|publication| {
+                    format!(
+                        "{} {}",
+                        publication.offset,
+                        String::from_utf8_lossy(&publication.payload)
+                    )
+                }));
+            }
+        });
+        Ok(Response::new(v1::DeliverAnswer {
+            incarnation,
+            ..v1::DeliverAnswer::default()
+        }))
+    }
+
+    async fn server_publish(
+        &self,
+        _: Request<v1::ServerPublishRequest>,
+    ) -> Result<Response<v1::ServerPublishReply>, Status> {
+        Err(Status::unimplemented("nobody asks this one"))
+    }
+}
+
+/// A publish of session 1.
+pub(crate) fn publish(topic: &str, number: u64, payload: &str) -> Publish {
+    Publish {
+        number,
+        topic: Bytes::copy_from_slice(topic.as_bytes()),
+        event: Bytes::from_static(b"event"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        session: 1,
+        target: 0,
+    }
+}
+
+impl Gateway {
+    pub(crate) async fn start(id: &str, store: &AnyStore) -> Gateway {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let record = NodeRecord {
+            incarnation: Incarnation(0),
+            role: Role::Gateway,
+            advertise: listener.local_addr().unwrap().to_string(),
+            build: "test".into(),
+            ready: true,
+            rest: Default::default(),
+        };
+        let info = NodeInfo {
+            id: NodeId::parse(id).unwrap(),
+            record,
+            ttl: Duration::from_secs(3),
+        };
+        let received = watch::Sender::new(Received::new());
+        let incarnation = Arc::new(Mutex::new(0));
+        let deliveries = Deliveries {
+            incarnation: incarnation.clone(),
+            received: received.clone(),
+        };
+        let stop = CancellationToken::new();
+        let incoming = futures_util::stream::unfold(listener, |listener| async {
+            let connection = listener.accept().await.unwrap().0;
+            Some((Ok::<_, Infallible>(connection), listener))
+        });
+        let serving = grpc::server().serve_with_incoming_shutdown(
+            GatewayServer::new(deliveries),
+            Box::pin(incoming),
+            stop.clone().cancelled_owned(),
+        );
+        TaskTracker::new().spawn(serving);
+        let membership = Membership::join(store.clone(), info, PATIENCE).await.unwrap();
+        *incarnation.lock().unwrap() = membership.lease().node().incarnation.0;
+        Gateway {
+            store: store.clone(),
+            membership,
+            received: received.subscribe(),
+            seq: Mutex::new(0),
+            epochs: Mutex::default(),
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    pub(crate) async fn leave(self) {
+        self.membership.leave().await;
+    }
+
+    async fn owner(&self, topic: &str) -> (SlotTable, SlotOwner) {
+        let table = SlotTable::from_snapshot(&self.store.load().await.unwrap()).unwrap();
+        let owner = table.owner(table.slot_of(topic.as_bytes())).unwrap().clone();
+        (table, owner)
+    }
+
+    pub(crate) async fn header(&self, topic: &str) -> CallHeader {
+        let (table, owner) = self.owner(topic).await;
+        let me = self.membership.lease().node();
+        CallHeader {
+            birth_digest: table.birth_digest(),
+            from: me.node.to_string(),
+            from_incarnation: me.incarnation.0,
+            to_incarnation: owner.owner.incarnation.0,
+        }
+    }
+
+    async fn client(&self, topic: &str) -> TopicServerClient<tonic::transport::Channel> {
+        let (table, owner) = self.owner(topic).await;
+        TopicServerClient::new(grpc::channel(table.address(&owner.owner).unwrap()).unwrap())
+    }
+
+    /// Binds one member, again while the owner has not heard of this gateway or of its own role yet.
+    pub(crate) async fn bind(&self, topic: &str, cursor: Option<u64>) -> v1::BindOutcome {
+        let seq = {
+            let mut seq = self.seq.lock().unwrap();
+            *seq += 1;
+            *seq
+        };
+        let cursor = cursor.map(|offset| v1::Position {
+            epoch: self.epochs.lock().unwrap()[topic].clone(),
+            offset,
+        });
+        let again = async {
+            loop {
+                let (table, owner) = self.owner(topic).await;
+                let bind = v1::Bind {
+                    slot: table.slot_of(topic.as_bytes()).0.into(),
+                    owner_epoch: owner.owner_epoch.0,
+                    topic: Bytes::copy_from_slice(topic.as_bytes()),
+                    seq,
+                    joined: vec![v1::Member {
+                        session: 1,
+                        subject: Bytes::new(),
+                    }],
+                    cursor: cursor.clone(),
+                    ..v1::Bind::default()
+                };
+                let call = v1::BindCall {
+                    header: Some(self.header(topic).await),
+                    binds: vec![bind],
+                };
+                match self.client(topic).await.bind(call).await {
+                    Ok(answer) => {
+                        let outcome = answer.into_inner().outcomes.remove(0);
+                        if outcome.status() != v1::BindStatus::NotOwner {
+                            return outcome;
+                        }
+                    }
+                    Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(PATIENCE, again)
+            .await
+            .expect("bound in time");
+        let epoch = outcome.cursor.as_ref().unwrap().epoch.clone();
+        self.epochs.lock().unwrap().insert(topic.into(), epoch);
+        outcome
+    }
+
+    /// The offsets, once all are committed.
+    pub(crate) async fn publish(&self, topic: &str, publishes: Vec<Publish>) -> Vec<u64> {
+        let again = async {
+            loop {
+                let (table, _) = self.owner(topic).await;
+                let slot = table.slot_of(topic.as_bytes()).0.into();
+                match self
+                    .call(self.header(topic).await, topic, slot, publishes.clone())
+                    .await
+                {
+                    Ok(answer) if answer.slots[0].rest() == v1::SlotStatus::Ok => return answer,
+                    Ok(_) => {}
+                    Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, again)
+            .await
+            .expect("published in time");
+        let offset = |outcome: &v1::PublishOutcome| match &outcome.outcome {
+            Some(Outcome::Committed(position)) => position.offset,
+            other => panic!("{other:?}"),
+        };
+        answer.slots[0].outcomes.iter().map(offset).collect()
+    }
+
+    pub(crate) async fn call(
+        &self,
+        header: CallHeader,
+        topic: &str,
+        slot: u32,
+        publishes: Vec<Publish>,
+    ) -> Result<v1::PublishAnswer, Status> {
+        let slots = vec![v1::SlotPublishes {
+            slot,
+            owner_epoch: 0,
+            publishes,
+        }];
+        let call = v1::PublishCall {
+            header: Some(header),
+            slots,
+        };
+        self.client(topic)
+            .await
+            .publish(call)
+            .await
+            .map(Response::into_inner)
+    }
+
+    /// The first `len` publications of the topic that were delivered.
+    pub(crate) async fn receive(&self, topic: &str, len: usize) -> Vec<String> {
+        let mut received = self.received.clone();
+        let enough =
+            received.wait_for(|received| received.get(topic.as_bytes()).is_some_and(|all| all.len() >= len));
+        let received = tokio::time::timeout(PATIENCE, enough)
+            .await
+            .expect("received in time")
+            .unwrap();
+        received[topic.as_bytes()].clone()
+    }
+
+    /// How many publications were delivered in all.
+    pub(crate) fn received(&self) -> usize {
+        self.received.borrow().values().map(Vec::len).sum()
+    }
+
+    /// The gateways of the topic's members, as its owner tells people.
+    pub(crate) async fn members(&self, topic: &str) -> Vec<String> {
+        let request = v1::ListMembersRequest {
+            topic: topic.into(),
+            after: 0,
+            limit: 10,
+        };
+        let reply = self
+            .client(topic)
+            .await
+            .list_members(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let mut gateways: Vec<String> = reply.members.into_iter().map(|member| member.gateway).collect();
+        gateways.sort();
+        gateways
+    }
+}

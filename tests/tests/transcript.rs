@@ -247,7 +247,6 @@ async fn a_publish_by_http_or_by_the_command_line_reaches_every_member() -> Resu
             r#"{"event":"e","payload":[1]}"#,
         ),
         ("/api/topics/topics:matrix/publish", r#"{"payload":{}}"#),
-        ("/api/topics/topics:s/publish", r#"{"event":"e","payload":{}}"#),
     ] {
         let answer = http::post(cluster.listen("gw-1")?, path, body).await?;
         ensure!((400..500).contains(&answer.status), "{path} {body}: {answer:?}");

@@ -249,3 +249,121 @@ fn read(entry: &DeliverEntry, exception: &DeliverException, bind_seq: u64) -> Op
         says,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ringcast_proto::v1::{Position, Publication};
+
+    use super::*;
+
+    fn entry(topic: &'static str, prev_offset: u64, payload_len: usize) -> DeliverEntry {
+        let payload = Bytes::from(vec![0; payload_len]);
+        let publications = vec![Publication {
+            offset: prev_offset + 1,
+            payload,
+            ..Publication::default()
+        }];
+        DeliverEntry {
+            topic: Bytes::from_static(topic.as_bytes()),
+            prev_offset,
+            publications,
+            ..DeliverEntry::default()
+        }
+    }
+
+    fn call(lane: &mut Lane) -> Vec<(Bytes, u64, usize)> {
+        let entries = lane.next_call().unwrap_or_default().iter();
+        entries
+            .map(|entry| (entry.topic.clone(), entry.prev_offset, entry.publications.len()))
+            .collect()
+    }
+
+    #[test]
+    fn topics_that_alternate_are_one_entry_each_in_the_next_call() {
+        let mut lane = Lane::new(Limits::default());
+        for offset in 0..3 {
+            lane.push(entry("a", offset, 1)).unwrap();
+            lane.push(entry("b", offset, 1)).unwrap();
+        }
+        assert_eq!(call(&mut lane), [("a".into(), 0, 3), ("b".into(), 0, 3)]);
+    }
+
+    #[test]
+    fn what_arrives_while_a_call_is_out_is_the_next_call() {
+        let mut lane = Lane::new(Limits::default());
+        lane.push(entry("a", 0, 1)).unwrap();
+        let first = call(&mut lane);
+        lane.push(entry("a", 1, 1)).unwrap();
+        assert_eq!(
+            call(&mut lane),
+            first,
+            "the call that has no answer is repeated as it was"
+        );
+        lane.answered(&DeliverAnswer::default());
+        assert_eq!(call(&mut lane), [("a".into(), 1, 1)]);
+        lane.answered(&DeliverAnswer::default());
+        assert_eq!(lane.next_call(), None, "never an empty call");
+    }
+
+    #[test]
+    fn a_slot_that_was_refused_is_refused_until_half_of_the_lane_is_free() {
+        let mut lane = Lane::new(Limits {
+            lane_bytes_max: 2_000,
+            call_entries_max: 1,
+            ..Limits::default()
+        });
+        for topic in ["a", "b", "c"] {
+            lane.push(entry(topic, 0, 400)).unwrap();
+        }
+        assert!(lane.push(entry("d", 0, 400)).is_err());
+        assert!(
+            lane.push(entry("e", 0, 1)).is_err(),
+            "a small one of the same slot must not overtake"
+        );
+        assert!(
+            lane.push(DeliverEntry {
+                slot: 9,
+                ..entry("f", 0, 1)
+            })
+            .is_ok(),
+            "another slot is not concerned"
+        );
+        let mut room = Vec::new();
+        while room.is_empty() {
+            assert!(
+                lane.next_call().is_some(),
+                "a refused slot is told before the lane is empty"
+            );
+            room = lane.answered(&DeliverAnswer::default()).room;
+            assert_eq!(room.is_empty(), lane.waiting_bytes() > 1_000);
+        }
+        assert_eq!(room, [Slot(0)]);
+        assert!(lane.push(entry("d", 0, 400)).is_ok());
+    }
+
+    #[test]
+    fn entries_that_wait_behind_a_refused_one_are_not_sent_in_vain() {
+        let mut lane = Lane::new(Limits::default());
+        lane.push(entry("a", 5, 1)).unwrap();
+        lane.next_call();
+        lane.push(entry("a", 6, 1)).unwrap();
+        lane.push(entry("b", 0, 1)).unwrap();
+        let cursor = Some(Position {
+            epoch: Bytes::from_static(b"e"),
+            offset: 2,
+        });
+        let status = DeliverStatus::NeedFrom.into();
+        let exceptions = vec![DeliverException {
+            index: 0,
+            status,
+            cursor,
+            owner_epoch: 0,
+        }];
+        let answered = lane.answered(&DeliverAnswer {
+            exceptions,
+            ..DeliverAnswer::default()
+        });
+        assert_eq!(answered.exceptions.len(), 1);
+        assert_eq!(call(&mut lane), [("b".into(), 0, 1)]);
+    }
+}

@@ -8,6 +8,7 @@
 
 mod admin;
 mod bind;
+mod duty;
 mod epochs;
 mod gateways;
 mod group;

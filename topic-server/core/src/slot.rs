@@ -6,13 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringcast_proto::record::SlotRecord;
 use ringcast_proto::{Millis, NodeRef, OwnerEpoch, Slot as SlotNumber, Topic as TopicName, v1};
 use ringcast_ring::Revision;
 
 use crate::epochs::Epochs;
-use crate::gateways::{Admitted, Gateways};
-use crate::role::{Turn, turn};
+use crate::gateways::Gateways;
 use crate::topic::Topic;
 use crate::{Cursor, Effect, Input, Limits, Moment, Role, TapId};
 
@@ -37,26 +35,26 @@ pub struct Counts {
 pub struct Slot {
     number: SlotNumber,
     pub(crate) limits: Limits,
-    role: Role,
+    pub(crate) role: Role,
     /// The owner_epoch under which what is held here was last ours.
-    copy: Option<OwnerEpoch>,
+    pub(crate) copy: Option<OwnerEpoch>,
     /// Of the newest record read.
-    revision: Revision,
+    pub(crate) revision: Revision,
     /// The highest owner_epoch anybody spoke of since a write proved ours to be the highest.
-    heard: OwnerEpoch,
-    epochs: Epochs,
+    pub(crate) heard: OwnerEpoch,
+    pub(crate) epochs: Epochs,
     pub(crate) topics: BTreeMap<TopicName, Topic>,
     pub(crate) gateways: Gateways,
     pub(crate) taps: BTreeMap<TapId, TopicName>,
     /// Topics to look at when flushing, once each.
-    touched: Vec<TopicName>,
+    pub(crate) touched: Vec<TopicName>,
     /// When the oldest publication of a topic may go. A timer that finds nothing to do is harmless.
-    timers: BTreeSet<(Millis, TopicName)>,
+    pub(crate) timers: BTreeSet<(Millis, TopicName)>,
     /// Topics whose group on this gateway found its lane full.
-    lagging: BTreeMap<NodeRef, BTreeSet<TopicName>>,
-    counts: Counts,
+    pub(crate) lagging: BTreeMap<NodeRef, BTreeSet<TopicName>>,
+    pub(crate) counts: Counts,
     /// Topics made since the counts were last right.
-    created: usize,
+    pub(crate) created: usize,
 }
 
 impl Slot {
@@ -203,122 +201,9 @@ impl Slot {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    fn record(
-        &mut self,
-        revision: Revision,
-        record: &SlotRecord,
-        me: &NodeRef,
-        entropy: u128,
-        effects: &mut Vec<Effect>,
-    ) {
-        if revision < self.revision {
-            return;
-        }
-        self.revision = revision;
-        let role = match turn(record, me, self.copy) {
-            Turn::Keep(role) => role,
-            Turn::Empty(role) => {
-                self.clear(entropy, effects);
-                role
-            }
-        };
-        if let Role::Owner(owner_epoch) = role {
-            self.copy = Some(owner_epoch);
-        } else {
-            self.end_taps(effects);
-        }
-        if role != self.role {
-            self.role = role;
-            self.touch_all();
-        }
-    }
-
-    /// Forgets everything that was held. Gateways bind again, and find new epochs.
-    fn clear(&mut self, entropy: u128, effects: &mut Vec<Effect>) {
-        self.end_taps(effects);
-        self.epochs = Epochs::new(entropy);
-        self.copy = None;
-        self.topics.clear();
-        self.gateways = Gateways::default();
-        self.touched.clear();
-        self.timers.clear();
-        self.lagging.clear();
-        self.counts = Counts {
-            appended: self.counts.appended,
-            ..Counts::default()
-        };
-        self.created = 0;
-    }
-
     /// A publication was appended.
     pub(crate) fn count_append(&mut self) {
         self.counts.appended += 1;
-    }
-
-    fn fence(&mut self, effects: &mut Vec<Effect>) {
-        if let Role::Owner(owner_epoch) = self.role {
-            self.role = Role::Fenced(owner_epoch);
-            self.end_taps(effects);
-        }
-    }
-
-    fn confirmed(&mut self, owner_epoch: OwnerEpoch) {
-        if self.role == Role::Owner(owner_epoch) && self.heard > owner_epoch {
-            self.heard = owner_epoch;
-            self.touch_all();
-        }
-    }
-
-    /// The owner_epoch to serve under, if this node may serve.
-    pub(crate) fn serving(&self) -> Option<OwnerEpoch> {
-        match self.role {
-            Role::Owner(owner_epoch) if owner_epoch >= self.heard => Some(owner_epoch),
-            _ => None,
-        }
-    }
-
-    /// Who does own the slot, if this node does not and knows.
-    pub(crate) fn owner(&self) -> Option<v1::Owner> {
-        let Role::None(Some((owner, owner_epoch))) = &self.role else {
-            return None;
-        };
-        let (node, incarnation) = (owner.node.to_string(), owner.incarnation.0);
-        Some(v1::Owner {
-            node,
-            incarnation,
-            owner_epoch: owner_epoch.0,
-        })
-    }
-
-    /// Whether to serve a gateway that has seen `owner_epoch`; under which one, or who to ask instead.
-    pub(crate) fn serve(
-        &mut self,
-        from: &NodeRef,
-        owner_epoch: OwnerEpoch,
-        effects: &mut Vec<Effect>,
-    ) -> Result<OwnerEpoch, Option<v1::Owner>> {
-        self.hear(owner_epoch, effects);
-        let Some(mine) = self.serving() else {
-            return Err(self.owner());
-        };
-        match self.gateways.admit(from) {
-            Admitted::Known => Ok(mine),
-            Admitted::Renewed(before) => {
-                self.forget(&before);
-                Ok(mine)
-            }
-            Admitted::Refused => Err(None),
-        }
-    }
-
-    /// Somebody speaks of an owner_epoch. If it is higher than ours, serving stops until the store has said more.
-    fn hear(&mut self, owner_epoch: OwnerEpoch, effects: &mut Vec<Effect>) {
-        if let Role::Owner(mine) = self.role
-            && owner_epoch > mine.max(self.heard)
-        {
-            self.heard = owner_epoch;
-            effects.push(Effect::Behind);
-        }
     }
 
     fn need_from(&mut self, gateway: &NodeRef, name: &TopicName, cursor: &Cursor) {
@@ -369,7 +254,7 @@ impl Slot {
     }
 
     /// Drops the groups of this life of a gateway and of those before it.
-    fn forget(&mut self, gateway: &NodeRef) {
+    pub(crate) fn forget(&mut self, gateway: &NodeRef) {
         let over = |node: &NodeRef| node.node == gateway.node && node.incarnation <= gateway.incarnation;
         self.lagging.retain(|node, _| !over(node));
         for (name, topic) in &mut self.topics {
@@ -417,7 +302,7 @@ impl Slot {
         self.touch(name)
     }
 
-    fn touch_all(&mut self) {
+    pub(crate) fn touch_all(&mut self) {
         for (name, topic) in &mut self.topics {
             if !std::mem::replace(&mut topic.touched, true) {
                 self.touched.push(name.clone());

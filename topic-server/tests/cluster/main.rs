@@ -1,8 +1,8 @@
 //! Real topic servers over a store in memory, and a gateway that is only as much of one as they can see.
 
-mod gateway;
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#![allow(clippy::unwrap_used, reason = "a test that unwraps nothing fails as it should")]
+mod gateway;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -357,15 +357,18 @@ impl Task {
         }
     }
 
-    /// Writes what waits, the close frame last, then reads on until the client has closed too. Closing a socket that
+    /// Writes what waits, the close frame last, and reads on until the client has closed too. Closing a socket that
     /// still holds unread bytes would reset it, and the client might never see why.
     async fn finish(&mut self) -> Result<(), Gone> {
         let connection = Arc::clone(&self.connection);
+        let mut ended = false;
         loop {
             connection.write()?;
             let written = connection.outbox().is_empty();
-            if written && self.drained(clock::now())? {
-                return Ok(());
+            if written && self.decoder.is_over() && !ended {
+                // Both sides have said what they had to say; RFC 6455 wants the server to hang up first.
+                ended = true;
+                rustix::net::shutdown(&connection.stream, rustix::net::Shutdown::Write).map_err(|_| Gone)?;
             }
             let interest = if written {
                 Interest::READABLE
@@ -373,19 +376,9 @@ impl Task {
                 Interest::READABLE | Interest::WRITABLE
             };
             ready(&connection.stream, Some(interest)).await?;
-            if !written {
-                // Readable and full at once: what is read here makes room for nothing, but must not spin.
-                self.drained(clock::now())?;
-            }
+            self.read(clock::now())?;
+            self.items.clear();
         }
-    }
-
-    /// Reads and throws away; whether the client has sent its close frame.
-    fn drained(&mut self, now: Millis) -> Result<bool, Gone> {
-        self.read(now)?;
-        let closed = |item: &Item| matches!(item, Item::Event(Event::Close { .. }));
-        let closed = self.items.drain(..).any(|item| closed(&item));
-        Ok(closed)
     }
 }
 

@@ -141,6 +141,12 @@ impl Decoder {
         result
     }
 
+    /// Whether the client broke the rules or has closed: nothing more will come of it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// When an unfinished message is too late.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {

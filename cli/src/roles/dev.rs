@@ -85,8 +85,9 @@ pub(crate) async fn run(mut settings: Settings) -> Result<()> {
 
     let outcome = tokio::select! {
         biased;
-        ended = nodes.join_next() => early(ended),                              // it must not end by itself
-        outcome = live(&reasons, &token, output, &ready) => outcome,            // told to stop, or never ready
+        // Told to stop, or never ready. First, because the nodes end by the same token.
+        outcome = live(&reasons, &token, output, &ready) => outcome,
+        ended = nodes.join_next() => early(ended),   // a part ended by itself
     };
     token.cancel();
     end(nodes).await;

@@ -20,6 +20,9 @@ use crate::shared::Shared;
 const RETRY_MIN: Duration = Duration::from_millis(25);
 const RETRY_MAX: Duration = Duration::from_millis(400);
 
+/// Failures in a row that are worth a line: a gateway that crashed is silent until its lease is over.
+const SILENT: u32 = 3;
+
 /// The way onto a lane. Slots share it; each push holds the lock for as long as it takes to move one entry.
 #[derive(Clone)]
 pub(crate) struct LaneHandle {
@@ -95,13 +98,30 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
+        let mut retry = RETRY_MIN;
+        let mut failures = 0_u32;
         loop {
             self.inner.more.notified().await;
-            // What arrives while a call is out is the next one.
+            // What arrives while a call is out is the next one; a call without an answer is made again as it was.
             while let Some(entries) = self.next_call() {
-                let answer = self.deliver(entries).await;
-                let answered = self.inner.lane().answered(&answer);
-                self.tell_slots(answered).await;
+                match self.deliver(entries).await {
+                    Ok(answer) => {
+                        if failures >= SILENT {
+                            tracing::info!(gateway = %self.gateway, failures, "gateway answers again");
+                        }
+                        (retry, failures) = (RETRY_MIN, 0);
+                        let answered = self.inner.lane().answered(&answer);
+                        self.tell_slots(answered).await;
+                    }
+                    Err(reason) => {
+                        failures += 1;
+                        if failures == SILENT {
+                            tracing::warn!(gateway = %self.gateway, reason, "gateway does not answer, its lane waits");
+                        }
+                        tokio::time::sleep(jittered(retry)).await;
+                        retry = (retry * 2).min(RETRY_MAX);
+                    }
+                }
             }
         }
     }
@@ -110,55 +130,41 @@ impl Task {
         self.inner.lane().next_call().map(<[_]>::to_vec)
     }
 
-    /// Calls until there is an answer.
-    async fn deliver(&mut self, entries: Vec<v1::DeliverEntry>) -> v1::DeliverAnswer {
+    /// One call. Without an answer its outcome is unknown.
+    async fn deliver(&mut self, entries: Vec<v1::DeliverEntry>) -> Result<v1::DeliverAnswer, String> {
         let carrying = entries
             .iter()
             .filter(|entry| !entry.publications.is_empty())
             .count();
         let publications = entries.iter().map(|entry| entry.publications.len()).sum();
-        let mut call = v1::DeliverCall {
-            header: None,
-            entries,
+        self.inner.metrics.call(entries.len(), carrying, publications);
+        let me = self.shared.lease.node();
+        let header = v1::CallHeader {
+            birth_digest: self
+                .shared
+                .table
+                .load()
+                .as_ref()
+                .map_or(0, |table| table.birth_digest()),
+            from: me.node.to_string(),
+            from_incarnation: me.incarnation.0,
+            to_incarnation: self.gateway.incarnation.0,
         };
-        let mut retry = RETRY_MIN;
-        let mut failures = 0_u32;
-        loop {
-            let me = self.shared.lease.node();
-            call.header = Some(v1::CallHeader {
-                birth_digest: self
-                    .shared
-                    .table
-                    .load()
-                    .as_ref()
-                    .map_or(0, |table| table.birth_digest()),
-                from: me.node.to_string(),
-                from_incarnation: me.incarnation.0,
-                to_incarnation: self.gateway.incarnation.0,
-            });
-            let mut request = Request::new(call.clone());
-            request.set_timeout(CALL_DEADLINE);
-            self.inner
-                .metrics
-                .call(call.entries.len(), carrying, publications);
-            let status = match tokio::time::timeout(CALL_DEADLINE, self.client.deliver(request)).await {
-                Ok(Ok(answer)) if answer.get_ref().incarnation == self.gateway.incarnation.0 => {
-                    if failures > 0 {
-                        tracing::info!(gateway = %self.gateway, failures, "gateway answers again");
-                    }
-                    return answer.into_inner();
-                }
-                Ok(Ok(answer)) => format!("answered by incarnation {}", answer.get_ref().incarnation),
-                Ok(Err(status)) => status.to_string(),
-                Err(_) => "no answer in time".to_owned(),
-            };
-            failures += 1;
-            // Once: a gateway that crashed is silent until its lease is over.
-            if failures == 3 {
-                tracing::warn!(gateway = %self.gateway, status, "gateway does not answer, its lane waits");
+        let mut request = Request::new(v1::DeliverCall {
+            header: Some(header),
+            entries,
+        });
+        request.set_timeout(CALL_DEADLINE);
+        match tokio::time::timeout(CALL_DEADLINE, self.client.deliver(request)).await {
+            Ok(Ok(answer)) if answer.get_ref().incarnation == self.gateway.incarnation.0 => {
+                Ok(answer.into_inner())
             }
-            tokio::time::sleep(jittered(retry)).await;
-            retry = (retry * 2).min(RETRY_MAX);
+            Ok(Ok(answer)) => Err(format!(
+                "answered by incarnation {}",
+                answer.get_ref().incarnation
+            )),
+            Ok(Err(status)) => Err(status.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
         }
     }
 

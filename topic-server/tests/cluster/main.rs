@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use ringcast_proto::record::Key;
 use ringcast_proto::v1::{BindStatus, SlotStatus};
 use ringcast_proto::{NodeId, Slot};
-use ringcast_ring::SlotTable;
-use ringcast_ring_store::{AnyStore, Memory, RingStore};
+use ringcast_ring::{Change, SlotTable};
+use ringcast_ring_store::{AnyStore, Memory, RingStore, fresh_op};
 use ringcast_topic_server::{Config, Readiness, RunError, TopicServer};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -70,6 +71,18 @@ impl Cluster {
 
     async fn table(&self) -> SlotTable {
         SlotTable::from_snapshot(&self.store.load().await.unwrap()).expect("the ring is born")
+    }
+
+    /// Ends the node's lease, as a store does that was told that the node is gone.
+    async fn evict(&self, id: &str) {
+        let change = Change {
+            expect: Vec::new(),
+            guards: Vec::new(),
+            put: Vec::new(),
+            delete: vec![Key::Node(NodeId::parse(id).unwrap())],
+            op: fresh_op(),
+        };
+        self.store.compare_and_swap(change).await.unwrap();
     }
 
     /// The metric's value summed over all its labels.
@@ -189,6 +202,41 @@ async fn the_slots_of_a_server_that_crashed_are_served_by_the_other() {
         [1]
     );
     assert_eq!(gateway.receive(&topic, 2).await, ["1 before", "1 after"]);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lost_its_lease_and_nothing_else_takes_its_slots_back_with_their_topics() {
+    let mut cluster = Cluster::new();
+    let mut server = cluster.start("ts-1", 1).await;
+    Cluster::ready(&mut server).await;
+    let gateway = Gateway::start("gw-1", &cluster.store).await;
+    gateway.bind("a", None).await;
+    assert_eq!(gateway.publish("a", vec![publish("a", 1, "before")]).await, [1]);
+
+    cluster.evict("ts-1").await;
+    let lost = server.readiness.wait_for(|ready| !ready.registered);
+    tokio::time::timeout(PATIENCE, lost)
+        .await
+        .expect("noticed in time")
+        .unwrap();
+    Cluster::ready(&mut server).await;
+
+    let again = gateway
+        .publish("a", vec![publish("a", 1, "before"), publish("a", 2, "after")])
+        .await;
+    assert_eq!(
+        again,
+        [1, 2],
+        "neither the topic nor the gateway's numbers were forgotten"
+    );
+    let bound = gateway.bind("a", Some(1)).await;
+    assert_eq!((bound.status(), bound.head), (BindStatus::Ok, 2));
+    assert_eq!(
+        bound.cursor.map(|cursor| cursor.offset),
+        Some(1),
+        "the same epoch"
+    );
     cluster.end().await;
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringcast_gateway_core::phoenix::{Serializer, decode_binary, decode_text};
+use ringcast_gateway_core::phoenix::{DecodeError, Message, Serializer, decode_binary, decode_text};
 use ringcast_gateway_core::websocket::{self, Decoder, Event, Violation};
 use ringcast_proto::{Millis, SessionId};
 use ringcast_ring_store::clock;
@@ -184,13 +184,15 @@ impl Connection {
 pub(crate) struct Task {
     connection: Arc<Connection>,
     hub: Hub,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     decoder: Decoder,
     /// Read and not yet handed on.
     items: VecDeque<Item>,
     /// Whether it was the gateway who did not read.
     held: bool,
 }
+
+type Decode = fn(Serializer, Bytes) -> Result<Message, DecodeError>;
 
 enum Item {
     Event(Event),
@@ -201,7 +203,7 @@ impl Task {
     pub(crate) fn new(
         connection: Arc<Connection>,
         hub: Hub,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
         message_bytes_max: usize,
     ) -> Task {
         let decoder = Decoder::new(message_bytes_max);
@@ -216,16 +218,20 @@ impl Task {
     }
 
     /// Serves the client to its end. `first` is what came in one segment with the handshake.
-    pub(crate) async fn run(mut self, first: Bytes) {
+    ///
+    /// Not an `async fn`, which would hold `self` twice.
+    pub(crate) fn run(mut self, first: Bytes) -> impl Future<Output = ()> + Send {
         self.decode(&first, clock::now());
         drop(first);
-        let open = self.serve().await;
-        self.hub.closed(self.connection.session).await;
-        if open.is_ok() {
-            // Boxed: a connection spends its life in `serve`, which should not carry this along.
-            let finish = Box::pin(tokio::time::timeout(CLOSE_MAX, self.finish()));
-            // Whoever does not close in time is dropped, as is whoever vanished.
-            drop(finish.await);
+        async move {
+            let open = self.serve().await;
+            self.hub.closed(self.connection.session).await;
+            if open.is_ok() {
+                // Boxed: a connection spends its life in `serve`, which should not carry this along.
+                let finish = Box::pin(tokio::time::timeout(CLOSE_MAX, self.finish()));
+                // Whoever does not close in time is dropped, as is whoever vanished.
+                drop(finish.await);
+            }
         }
     }
 
@@ -308,14 +314,8 @@ impl Task {
             };
             let now = clock::now();
             match item {
-                Item::Event(Event::Text(text)) => {
-                    let message = decode_text(self.connection.serializer, text);
-                    self.message(message, now).await?;
-                }
-                Item::Event(Event::Binary(bytes)) => {
-                    let message = decode_binary(self.connection.serializer, bytes);
-                    self.message(message, now).await?;
-                }
+                Item::Event(Event::Text(text)) => self.message(text, decode_text, now).await?,
+                Item::Event(Event::Binary(bytes)) => self.message(bytes, decode_binary, now).await?,
                 Item::Event(Event::Ping(payload)) => {
                     if self.connection.push(websocket::pong(&payload), now) == Pushed::First {
                         self.connection.write()?;
@@ -335,26 +335,19 @@ impl Task {
         Ok(())
     }
 
-    async fn message(
-        &self,
-        message: Result<ringcast_gateway_core::phoenix::Message, ringcast_gateway_core::phoenix::DecodeError>,
-        now: Millis,
-    ) -> Result<(), Gone> {
+    async fn message(&self, bytes: Bytes, decode: Decode, now: Millis) -> Result<(), Gone> {
         self.metrics.frame_in();
-        match message {
-            // Waiting here is what keeps a flood in its own socket.
-            Ok(message) => self
-                .hub
-                .message(self.connection.session, message)
-                .await
-                .map_err(|_| Gone),
+        // Waiting here is what keeps a flood in its own socket.
+        let place = self.hub.place().await.map_err(|_| Gone)?;
+        match decode(self.connection.serializer, bytes) {
+            Ok(message) => place.message(self.connection.session, message),
             Err(error) => {
                 self.metrics.undecodable();
                 tracing::debug!(session = %self.connection.session, %error, "closing");
                 self.connection.close(1011, "", now);
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Writes what waits, the close frame last, and reads on until the client has closed too. Closing a socket that
@@ -386,5 +379,22 @@ async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<Ready, 
     match interest {
         Some(interest) => stream.ready(interest).await.map_err(|_| Gone),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_idle_connection_costs_little_memory() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connection = Arc::new(Connection::new(SessionId(1), Serializer::V2, stream));
+        let (hub, _inbox) = crate::hub::mailbox();
+        let metrics = Metrics::register(&metrics::NoopRecorder, &"gw-1".parse().unwrap());
+        let shared = size_of_val(&*connection);
+        let task = size_of_val(&Task::new(connection, hub, metrics, 1).run(Bytes::new()));
+        assert!(shared + task <= 1536, "{shared} shared and {task} of its task");
     }
 }

@@ -54,7 +54,7 @@ const UPGRADE_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Edge {
     pub(crate) hub: Hub,
     pub(crate) tasks: TaskTracker,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) origin: OriginCheck,
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) message_bytes_max: usize,

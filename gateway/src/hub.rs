@@ -73,6 +73,16 @@ pub(crate) struct Hub {
     mailbox: mpsc::Sender<Command>,
 }
 
+/// Room in the hub's mailbox for one message. A message that waited itself would be memory that every connection has
+/// to have ready.
+pub(crate) struct Place<'a>(mpsc::Permit<'a, Command>);
+
+impl Place<'_> {
+    pub(crate) fn message(self, session: SessionId, message: Message) {
+        self.0.send(Command::Message { session, message });
+    }
+}
+
 /// The hub's end of its mailbox.
 pub(crate) struct Inbox(mpsc::Receiver<Command>);
 
@@ -87,8 +97,9 @@ impl Hub {
         self.send(Command::Open { connection, subject }).await
     }
 
-    pub(crate) async fn message(&self, session: SessionId, message: Message) -> Result<(), HubGone> {
-        self.send(Command::Message { session, message }).await
+    /// Waits until the hub takes one more message.
+    pub(crate) async fn place(&self) -> Result<Place<'_>, HubGone> {
+        self.mailbox.reserve().await.map(Place).map_err(|_| HubGone)
     }
 
     pub(crate) async fn closed(&self, session: SessionId) {
@@ -137,7 +148,7 @@ pub(crate) struct State {
     publishing: BTreeMap<CallId, oneshot::Sender<ServerPublished>>,
     last_call: u64,
     lanes: Lanes,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     idle_timeout: Duration,
     draining: bool,
     effects: Vec<Effect>,
@@ -146,7 +157,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(core: Gateway, lanes: Lanes, metrics: Metrics, idle_timeout: Duration) -> State {
+    pub(crate) fn new(core: Gateway, lanes: Lanes, metrics: Arc<Metrics>, idle_timeout: Duration) -> State {
         State {
             core,
             connections: HashMap::new(),

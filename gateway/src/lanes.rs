@@ -31,7 +31,7 @@ pub(crate) struct Lanes {
     hub: Hub,
     tasks: TaskTracker,
     stop: CancellationToken,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     lanes: HashMap<NodeRef, Lane>,
 }
 
@@ -54,7 +54,7 @@ impl Lanes {
         hub: Hub,
         tasks: TaskTracker,
         stop: CancellationToken,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
     ) -> Lanes {
         Lanes {
             cluster,

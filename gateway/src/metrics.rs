@@ -1,13 +1,14 @@
 //! What a gateway counts, each with the label `node` and none that a client can choose.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use ringcast_gateway_core::gateway::Counts;
 use ringcast_proto::NodeId;
 
 use crate::handshake::Refusal;
 
-/// The metrics of one gateway. Cheap to clone; all clones count together.
-#[derive(Clone)]
+/// The metrics of one gateway.
 pub(crate) struct Metrics {
     connections: Gauge,
     sessions_joined: Gauge,
@@ -30,7 +31,7 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn register(recorder: &dyn Recorder, node: &NodeId) -> Metrics {
+    pub(crate) fn register(recorder: &dyn Recorder, node: &NodeId) -> Arc<Metrics> {
         let metadata = Metadata::new("ringcast", Level::INFO, None);
         let label = || Label::new("node", node.as_str().to_owned());
         let counter = |name: &'static str, about: &'static str| {
@@ -51,7 +52,7 @@ impl Metrics {
             let labels = vec![label(), Label::from_static_parts("reason", reason)];
             recorder.register_counter(&Key::from_parts(refused, labels), &metadata)
         };
-        Metrics {
+        Arc::new(Metrics {
             connections: gauge("ringcast_connections", "WebSocket connections."),
             sessions_joined: gauge(
                 "ringcast_sessions_joined",
@@ -76,7 +77,7 @@ impl Metrics {
                 "Calls to topic servers without an answer.",
             ),
             handshakes_refused: Refusal::REASONS.map(refused),
-        }
+        })
     }
 
     pub(crate) fn connections(&self, count: usize) {

@@ -73,7 +73,7 @@ pub enum RunError {
 /// A gateway whose sockets are bound, and that has not begun.
 pub struct Gateway {
     config: Config,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     listener: TcpListener,
     address: SocketAddr,
     rpc_listener: TcpListener,

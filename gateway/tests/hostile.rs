@@ -183,14 +183,14 @@ async fn hostile_31_34_floods_of_pings_and_frames_after_a_close() {
 #[tokio::test]
 async fn hostile_32_c12_a_client_that_does_not_read_is_closed_and_others_are_served() {
     let world = World::with(|config| config.limits = Limits::BENCH).await;
-    let (mut deaf, mut reader) = (world.raw_socket().await, world.client().await);
+    let (mut deaf, mut reader) = (world.deaf_socket().await, world.client().await);
     deaf.send(&masked(0x81, br#"["1","1","topics:flood","phx_join",{}]"#))
         .await;
     deaf.frame().await;
     reader.join("1", "topics:flood").await;
     let payload = "x".repeat(60_000);
     // Far more than socket buffers and outbox hold together.
-    for number in 0..400 {
+    for number in 0..150 {
         reader
             .send(format!(
                 r#"["1","{number}","topics:flood","publish",["e",{{"p":"{payload}"}}]]"#
@@ -211,7 +211,7 @@ async fn hostile_32_c12_a_client_that_does_not_read_is_closed_and_others_are_ser
     }
     // Reading now what had been sent, the deaf one finds the reason behind it, and the end.
     let rest = deaf.rest().await;
-    assert!(rest.len() < 400 * payload.len(), "it did not get all");
+    assert!(rest.len() < 150 * payload.len(), "it did not get all");
     let close = &rest[rest.len() - "slow consumer".len() - 4..];
     assert_eq!(
         (close[0], &close[2..4], &close[4..]),

@@ -18,7 +18,7 @@ use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot, grpc, v1};
 use ringcast_ring::{Change, SlotTable, Snapshot};
 use ringcast_ring_store::{AnyStore, Membership, Memory, NodeInfo, RingStore, fresh_op};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -277,10 +277,15 @@ impl World {
 
     /// A raw connection after its handshake.
     pub(crate) async fn raw_socket(&self) -> Raw {
-        let mut raw = self.raw().await;
-        raw.send(HANDSHAKE).await;
-        assert!(raw.head().await.starts_with("HTTP/1.1 101 "));
-        raw
+        self.raw().await.shaken().await
+    }
+
+    /// The same, with a kernel that takes little before it is read.
+    pub(crate) async fn deaf_socket(&self) -> Raw {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
+        Raw { stream }.shaken().await
     }
 
     /// Asks the gateway to end, and tells how long that took.
@@ -417,6 +422,12 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
+    async fn shaken(mut self) -> Raw {
+        self.send(HANDSHAKE).await;
+        assert!(self.head().await.starts_with("HTTP/1.1 101 "));
+        self
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }

@@ -178,6 +178,9 @@ pub struct Gateway {
     joined: usize,
     counts: Counts,
     now: Millis,
+    /// The last [`Input::Tick`]. The next is due by it and not by `now`, or a steady stream of inputs would put it
+    /// off for ever.
+    ticked: Millis,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -214,6 +217,7 @@ impl Gateway {
             joined: 0,
             counts: Counts::default(),
             now: Millis(0),
+            ticked: Millis(0),
         }
     }
 
@@ -275,7 +279,10 @@ impl Gateway {
             }
             Input::Deliver(call, entries) => self.deliver(call, entries, effects),
             Input::ServerPublish(call, publish) => self.server_publish(call, publish, effects),
-            Input::Tick => self.expire(effects),
+            Input::Tick => {
+                self.ticked = now;
+                self.expire(effects);
+            }
         }
     }
 
@@ -293,7 +300,7 @@ impl Gateway {
     pub fn deadline(&self) -> Option<Millis> {
         let join = self.join_deadlines.first().map(|(at, ..)| *at);
         let waiting = self.publishing.busy() || self.interest.busy() || !self.held.is_empty();
-        let retry = waiting.then(|| self.now + RETRY_TICK);
+        let retry = waiting.then(|| self.ticked + RETRY_TICK);
         join.into_iter().chain(retry).min()
     }
 

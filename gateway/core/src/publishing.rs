@@ -367,6 +367,8 @@ impl Batch {
             self.publishes += 1;
             self.bytes += pending.message.payload.len();
             pending.sent = true;
+            // It may be appended this time, whatever was said the last time.
+            pending.lease_lost = false;
             queue.in_flight_to = pending.message.number;
             publishes.push(pending.message.clone());
         }

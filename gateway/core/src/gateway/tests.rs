@@ -638,3 +638,56 @@ fn h11_the_101st_channel_is_refused_and_the_connection_stays() {
         r#"1 < ["100","100","topics:t100x","phx_reply",{"status":"error","response":{"reason":"too many channels joined"}}]"#
     );
 }
+
+/// Found by the kill tests: inputs every few milliseconds kept all deadlines away.
+#[test]
+fn a_steady_stream_of_inputs_does_not_put_the_next_tick_off() {
+    let mut world = joined_world();
+    world.wait(0);
+    world.say(1, PUBLISH);
+    let due = world.gateway.deadline().expect("a publish waits for its answer");
+    for _ in 0..10 {
+        world.now = Millis(world.now.0 + 5);
+        world.say(1, "[null,'9','phoenix','heartbeat',{}]");
+        assert_eq!(world.gateway.deadline(), Some(due));
+    }
+    world.wait(0);
+    assert!(world.gateway.deadline().is_some_and(|next| next > due));
+}
+
+/// Found by the kill tests: a publish that was refused once and then sent again was delivered after
+/// `owner_lease_lost` had told its publisher that it was not.
+#[test]
+fn what_is_on_its_way_again_when_its_deadline_passes_has_an_unknown_outcome() {
+    for (sent_again, reason) in [(false, "owner_lease_lost"), (true, "timeout")] {
+        let mut world = joined_world();
+        world.say(1, PUBLISH);
+        let (call, slots) = world.publishes.pop().unwrap();
+        let answers = slots.iter().map(|slot| v1::SlotPublishAnswer {
+            slot: slot.slot,
+            owner_epoch: 1,
+            rest: v1::SlotStatus::OwnerLeaseLost.into(),
+            ..Default::default()
+        });
+        let answer = v1::PublishAnswer {
+            incarnation: 1,
+            slots: answers.collect(),
+        };
+        world.input(Input::Published(call, Ok(answer)));
+        assert!(world.publishes.is_empty(), "it pauses before it asks again");
+        if sent_again {
+            world.wait(1_000);
+            assert_eq!(world.publishes.len(), 1);
+        }
+        // Only the tick, without a flush that would send it: the deadline passes first.
+        world.now = Millis(world.now.0 + 5_000);
+        let mut effects = Vec::new();
+        world.gateway.apply(Input::Tick, world.now, &mut effects);
+        effects.into_iter().for_each(|effect| world.effect(effect));
+        assert!(
+            world.transcript.contains(&format!("{{\"reason\":\"{reason}\"}}")),
+            "{}",
+            world.transcript
+        );
+    }
+}

@@ -32,8 +32,10 @@ pub struct AddressError {
 /// # Errors
 /// [`AddressError`].
 pub fn channel(address: &str) -> Result<Channel, AddressError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|source| AddressError { address: address.to_owned(), source })?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|source| AddressError {
+        address: address.to_owned(),
+        source,
+    })?;
     Ok(endpoint
         .connect_timeout(CONNECT_DEADLINE)
         .tcp_nodelay(true)

@@ -135,7 +135,9 @@ impl Epoch {
     pub fn parse(epoch: &[u8]) -> Result<Epoch, Error> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if epoch.is_empty() || epoch.len() > 64 || !epoch.iter().copied().all(legal) {
-            return Err(Error::Epoch(String::from_utf8_lossy(&epoch[..epoch.len().min(80)]).into_owned()));
+            return Err(Error::Epoch(
+                String::from_utf8_lossy(&epoch[..epoch.len().min(80)]).into_owned(),
+            ));
         }
         Ok(Epoch(bytes::Bytes::copy_from_slice(epoch)))
     }

@@ -5,17 +5,25 @@
 //! Leaves out: how records are stored (`ringcast-ring-store`), and, without the feature `grpc`, tonic.
 
 #[cfg(feature = "grpc")]
+pub mod accept;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 mod id;
 pub mod record;
 mod time;
 
-pub use id::{Epoch, Error as IdError, Incarnation, NodeId, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic};
+pub use id::{
+    Epoch, Error as IdError, Incarnation, NodeId, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic,
+};
 pub use time::Millis;
 
 /// The messages of package `ringcast.v1`, and behind the feature `grpc` its service stubs.
 pub mod v1 {
-    #![allow(missing_docs, unreachable_pub, reason = "generated; the .proto files hold the documentation")]
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        reason = "generated; the .proto files hold the documentation"
+    )]
     #![allow(clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/ringcast.v1.rs"));
 }

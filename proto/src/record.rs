@@ -76,7 +76,10 @@ impl std::str::FromStr for Key {
                 "planner" => Ok(Key::Planner),
                 _ => Err(unknown()),
             },
-            Some(("slot", number)) => number.parse().map(|slot| Key::Slot(Slot(slot))).map_err(|_| unknown()),
+            Some(("slot", number)) => number
+                .parse()
+                .map(|slot| Key::Slot(Slot(slot)))
+                .map_err(|_| unknown()),
             Some(("node", id)) => NodeId::parse(id).map(Key::Node).map_err(|_| unknown()),
             Some(("plan", id)) => Ok(Key::Plan(PlanId(id.to_owned()))),
             Some(("history", version)) => version.parse().map(Key::History).map_err(|_| unknown()),
@@ -113,7 +116,10 @@ impl Record {
     /// # Errors
     /// [`Error::Value`].
     pub fn decode(key: &Key, json: &[u8]) -> Result<Record, Error> {
-        let wrong = |source| Error::Value { key: key.clone(), source };
+        let wrong = |source| Error::Value {
+            key: key.clone(),
+            source,
+        };
         Ok(match key {
             Key::Birth => Record::Birth(serde_json::from_slice(json).map_err(wrong)?),
             Key::Ring => Record::Ring(serde_json::from_slice(json).map_err(wrong)?),

@@ -19,7 +19,10 @@ impl Add<Duration> for Millis {
     type Output = Millis;
 
     fn add(self, duration: Duration) -> Millis {
-        Millis(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Millis(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -27,6 +30,9 @@ impl Sub<Duration> for Millis {
     type Output = Millis;
 
     fn sub(self, duration: Duration) -> Millis {
-        Millis(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Millis(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }

@@ -24,6 +24,7 @@ const ALLOWED: &[Allowed] = &[
         name: "ringcast-proto",
         normal: &[
             "bytes",
+            "futures-util",
             "prost",
             "serde",
             "serde_json",
@@ -31,6 +32,7 @@ const ALLOWED: &[Allowed] = &[
             "tokio",
             "tonic",
             "tonic-prost",
+            "tracing",
         ],
         dev: &[],
         build: &["protox", "tonic-prost-build"],

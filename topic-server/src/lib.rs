@@ -12,7 +12,6 @@ mod grpc;
 mod header;
 mod lane;
 mod lanes;
-mod listener;
 mod metrics;
 mod planner;
 mod readiness;

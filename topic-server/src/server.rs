@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use ringcast_proto::Incarnation;
+use ringcast_proto::accept::{self, Acceptor};
 use ringcast_proto::grpc::{self, MESSAGE_BYTES_MAX};
 use ringcast_proto::record::{NodeRecord, Role};
 use ringcast_proto::v1::topic_server_server::TopicServerServer;
@@ -21,7 +22,6 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::grpc::Service;
 use crate::lanes::Lanes;
-use crate::listener::connections;
 use crate::metrics::{Metrics, SharedRecorder};
 use crate::readiness::Readiness;
 use crate::roles::{Roles, SlotEnded};
@@ -75,16 +75,12 @@ impl TopicServer {
     /// # Errors
     /// [`BuildError`].
     pub async fn build(config: Config, recorder: SharedRecorder) -> Result<TopicServer, BuildError> {
-        let bind = async {
-            let listener = TcpListener::bind(config.rpc_listen).await?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
         let failed = |source| BuildError::Listen {
             address: config.rpc_listen,
             source,
         };
-        let (listener, address) = bind.await.map_err(failed)?;
+        let listener = accept::listen(config.rpc_listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
         let metrics = Metrics::new(recorder, config.id.clone());
         Ok(TopicServer {
             config,
@@ -210,7 +206,7 @@ async fn serve(
     .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let closing = CancellationToken::new();
     // Boxed for tonic, which wants to move the stream.
-    let incoming = Box::pin(connections(listener));
+    let incoming = Box::pin(Acceptor::new(listener).into_stream());
     let server =
         grpc::server().serve_with_incoming_shutdown(service, incoming, closing.clone().cancelled_owned());
     let (mut server, mut roles) = (std::pin::pin!(server), std::pin::pin!(roles.run()));

@@ -20,10 +20,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringcast_proto::accept::Acceptor;
 use ringcast_proto::grpc::{self, MESSAGE_BYTES_MAX};
 use ringcast_proto::v1::coordinator_server::CoordinatorServer;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 pub use client::Client;
 pub use data_dir::Error as DataError;
@@ -178,7 +178,8 @@ async fn serve(
     let service = CoordinatorServer::new(Service::new(store, over))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    // Boxed for tonic, which wants to move the stream.
+    let incoming = Box::pin(Acceptor::new(listener).into_stream());
     let serving =
         grpc::server().serve_with_incoming_shutdown(service, incoming, stop.clone().cancelled_owned());
     let overdue = async {

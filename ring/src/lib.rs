@@ -5,6 +5,8 @@
 //! only proposes; nothing here reads a clock or draws a random number.
 //! Leaves out: storing records and leases (`ringcast-ring-store`), moving bytes.
 
+#![forbid(unsafe_code)]
+
 mod change;
 mod claim;
 mod hash;

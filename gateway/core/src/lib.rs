@@ -5,6 +5,8 @@
 //! come out; time is an argument, so that a seed replays exactly.
 //! Leaves out: sockets, gRPC, timers (`ringcast-gateway`), and everything a topic's owner decides.
 
+#![forbid(unsafe_code)]
+
 mod backoff;
 pub mod gateway;
 mod interest;

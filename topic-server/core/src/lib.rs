@@ -6,6 +6,8 @@
 //! Leaves out: gRPC, tasks, timers and the ring store (`ringcast-topic-server`); which node should own what
 //! (`ringcast-ring`); every word a client speaks (`ringcast-gateway-core`).
 
+#![forbid(unsafe_code)]
+
 mod admin;
 mod bind;
 mod duty;

@@ -5,7 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use ringcast_gateway::Limits;
-use support::{World, masked};
+use support::World;
+use support::client::masked;
 
 /// Expects an HTTP answer of this status to `request`.
 async fn answered(world: &World, request: &[u8], status: u16) {

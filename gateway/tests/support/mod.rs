@@ -3,181 +3,33 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
-use std::collections::BTreeMap;
+pub(crate) mod client;
+mod owner;
+
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use ringcast_gateway::{Config, Gateway, Readiness, RunError};
 use ringcast_proto::record::{Birth, Cause, FORMAT, Key, NodeRecord, Record, Role, SlotRecord};
 use ringcast_proto::v1::gateway_client::GatewayClient;
-use ringcast_proto::v1::topic_server_server::{TopicServer, TopicServerServer};
+use ringcast_proto::v1::topic_server_server::TopicServerServer;
 use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot, grpc, v1};
 use ringcast_ring::{Change, SlotTable, Snapshot};
 use ringcast_ring_store::{AnyStore, Membership, Memory, NodeInfo, RingStore, fresh_op};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
+
+pub(crate) use client::{Client, Raw};
+use owner::Owner;
 
 /// Nothing in these tests takes longer unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 const SLOTS: u16 = 4;
-const EPOCH: &[u8] = b"epoch1";
-
-/// What the owner knows of a topic.
-#[derive(Default)]
-struct Owned {
-    head: u64,
-    sent: u64,
-}
-
-/// The owner of all slots: one offset sequence a topic, one member group, no history.
-#[derive(Clone, Default)]
-struct Owner {
-    incarnation: u64,
-    gateway: Arc<Mutex<Option<GatewayClient<tonic::transport::Channel>>>>,
-    topics: Arc<Mutex<BTreeMap<Bytes, Owned>>>,
-    header: Arc<Mutex<Option<v1::CallHeader>>>,
-    tasks: TaskTracker,
-    lane: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Owner {
-    fn publish_all(&self, slot: &v1::SlotPublishes) -> (v1::SlotPublishAnswer, Vec<v1::DeliverEntry>) {
-        let (mut outcomes, mut entries) = (Vec::new(), Vec::new());
-        let mut topics = self.topics.lock().unwrap();
-        for publish in &slot.publishes {
-            let topic = topics.entry(publish.topic.clone()).or_default();
-            topic.head += 1;
-            let position = v1::Position {
-                epoch: EPOCH.into(),
-                offset: topic.head,
-            };
-            let outcome = Some(v1::publish_outcome::Outcome::Committed(position));
-            outcomes.push(v1::PublishOutcome {
-                number: publish.number,
-                outcome,
-            });
-            entries.push(v1::DeliverEntry {
-                slot: slot.slot,
-                owner_epoch: 1,
-                topic: publish.topic.clone(),
-                epoch: EPOCH.into(),
-                prev_offset: topic.sent,
-                gap: None,
-                publications: vec![v1::Publication {
-                    offset: topic.head,
-                    event: publish.event.clone(),
-                    payload: publish.payload.clone(),
-                    session: publish.session,
-                    number: publish.number,
-                    target: publish.target,
-                }],
-            });
-            topic.sent = topic.head;
-        }
-        let answer = v1::SlotPublishAnswer {
-            slot: slot.slot,
-            owner_epoch: 1,
-            outcomes,
-            ..Default::default()
-        };
-        (answer, entries)
-    }
-}
-
-#[tonic::async_trait]
-impl TopicServer for Owner {
-    async fn publish(&self, call: Request<v1::PublishCall>) -> Result<Response<v1::PublishAnswer>, Status> {
-        let slots = call.into_inner().slots;
-        let (answers, entries): (Vec<_>, Vec<_>) = slots.iter().map(|slot| self.publish_all(slot)).unzip();
-        let header = self.header.lock().unwrap().clone();
-        let (gateway, lane) = (
-            self.gateway.lock().unwrap().clone().unwrap(),
-            Arc::clone(&self.lane),
-        );
-        self.tasks.spawn(async move {
-            let _one_call_in_flight = lane.lock().await;
-            let call = v1::DeliverCall {
-                header,
-                entries: entries.concat(),
-            };
-            gateway.clone().deliver(call).await.unwrap();
-        });
-        Ok(Response::new(v1::PublishAnswer {
-            incarnation: self.incarnation,
-            slots: answers,
-        }))
-    }
-
-    async fn bind(&self, call: Request<v1::BindCall>) -> Result<Response<v1::BindAnswer>, Status> {
-        let call = call.into_inner();
-        let theirs = call.header.unwrap();
-        assert_eq!(theirs.to_incarnation, self.incarnation);
-        *self.header.lock().unwrap() = Some(v1::CallHeader {
-            birth_digest: theirs.birth_digest,
-            from: "ts-1".to_owned(),
-            from_incarnation: self.incarnation,
-            to_incarnation: theirs.from_incarnation,
-        });
-        let mut topics = self.topics.lock().unwrap();
-        let outcome = |bind: v1::Bind| {
-            let topic = topics.entry(bind.topic).or_default();
-            topic.sent = bind.cursor.map_or(topic.head, |cursor| cursor.offset);
-            v1::BindOutcome {
-                owner_epoch: 1,
-                cursor: Some(v1::Position {
-                    epoch: EPOCH.into(),
-                    offset: topic.sent,
-                }),
-                head: topic.head,
-                ..Default::default()
-            }
-        };
-        let outcomes = call.binds.into_iter().map(outcome).collect();
-        Ok(Response::new(v1::BindAnswer {
-            incarnation: self.incarnation,
-            outcomes,
-        }))
-    }
-
-    async fn list_topics(
-        &self,
-        _: Request<v1::ListTopicsRequest>,
-    ) -> Result<Response<v1::ListTopicsReply>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn show_topic(
-        &self,
-        _: Request<v1::ShowTopicRequest>,
-    ) -> Result<Response<v1::ShowTopicReply>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn list_members(
-        &self,
-        _: Request<v1::ListMembersRequest>,
-    ) -> Result<Response<v1::ListMembersReply>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    type TapStream = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<v1::TapEvent, Status>> + Send>>;
-
-    async fn tap(&self, _: Request<v1::TapRequest>) -> Result<Response<Self::TapStream>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-}
 
 /// A cluster of one gateway and the owner.
 pub(crate) struct World {
@@ -362,150 +214,6 @@ async fn birth(store: &AnyStore, owner: NodeRef) {
         op: fresh_op(),
     };
     store.compare_and_swap(change).await.unwrap();
-}
-
-/// A well-behaved client.
-pub(crate) struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-}
-
-impl Client {
-    pub(crate) async fn send(&mut self, message: impl Into<Message>) {
-        self.socket.send(message.into()).await.unwrap();
-    }
-
-    /// The next message.
-    pub(crate) async fn next(&mut self) -> Message {
-        let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-        next.expect("a message in time").expect("not closed yet").unwrap()
-    }
-
-    pub(crate) async fn text(&mut self) -> String {
-        match self.next().await {
-            Message::Text(text) => text.to_string(),
-            other => panic!("expected text, got {other:?}"),
-        }
-    }
-
-    /// The code of the close frame, which must be next.
-    pub(crate) async fn closed(&mut self) -> Option<u16> {
-        match self.next().await {
-            Message::Close(frame) => frame.map(|frame| frame.code.into()),
-            other => panic!("expected a close, got {other:?}"),
-        }
-    }
-
-    /// Joins `topic` with this join_ref and takes the reply.
-    pub(crate) async fn join(&mut self, join_ref: &str, topic: &str) {
-        self.send(format!(
-            r#"["{join_ref}","{join_ref}","{topic}","phx_join",{{}}]"#
-        ))
-        .await;
-        let reply =
-            format!(r#"["{join_ref}","{join_ref}","{topic}","phx_reply",{{"status":"ok","response":{{}}}}]"#);
-        assert_eq!(self.text().await, reply);
-    }
-
-    /// Proves that the connection and the gateway live.
-    pub(crate) async fn heartbeat(&mut self) {
-        self.send(r#"[null,"h","phoenix","heartbeat",{}]"#).await;
-        assert_eq!(
-            self.text().await,
-            r#"[null,"h","phoenix","phx_reply",{"status":"ok","response":{}}]"#
-        );
-    }
-}
-
-/// A client of bytes.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
-}
-
-impl Raw {
-    async fn shaken(mut self) -> Raw {
-        self.send(HANDSHAKE).await;
-        assert!(self.head().await.starts_with("HTTP/1.1 101 "));
-        self
-    }
-
-    pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
-    }
-
-    /// Sends what may not be taken to its end.
-    pub(crate) async fn try_send(&mut self, bytes: &[u8]) {
-        drop(self.stream.write_all(bytes).await);
-    }
-
-    /// The head of an HTTP answer.
-    pub(crate) async fn head(&mut self) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.byte().await);
-        }
-        String::from_utf8(head).unwrap()
-    }
-
-    /// A server's frame: its first byte and its payload.
-    pub(crate) async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let (first, len) = (self.byte().await, self.byte().await);
-        let len = match len {
-            126 => u64::from(self.byte().await) << 8 | u64::from(self.byte().await),
-            127 => panic!("no frame here is so long"),
-            short => u64::from(short),
-        };
-        let mut payload = vec![0; len as usize];
-        tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut payload))
-            .await
-            .unwrap()
-            .unwrap();
-        (first, payload)
-    }
-
-    /// The code of the next frame, which must be a close.
-    pub(crate) async fn closed(&mut self) -> Option<u16> {
-        let (first, payload) = self.frame().await;
-        assert_eq!(first, 0x88, "{payload:?}");
-        payload.first_chunk().map(|code| u16::from_be_bytes(*code))
-    }
-
-    /// Everything up to the end of the connection.
-    pub(crate) async fn rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        // A reset is an end as well.
-        drop(
-            tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest))
-                .await
-                .expect("an end in time"),
-        );
-        rest
-    }
-
-    async fn byte(&mut self) -> u8 {
-        tokio::time::timeout(PATIENCE, self.stream.read_u8())
-            .await
-            .expect("a byte in time")
-            .expect("a byte")
-    }
-}
-
-/// A client's frame under a mask of zeros.
-pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    match payload.len() {
-        len @ 0..=125 => frame.extend([first, 0x80 | len as u8]),
-        len @ 126..=0xffff => {
-            frame.extend([first, 0xfe]);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.extend([first, 0xff]);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }
 
 /// A recorder that forgets.

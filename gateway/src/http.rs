@@ -30,12 +30,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::accept::Acceptor;
 use crate::authenticate::{Authenticate, ConnectRequest};
 use crate::connection::{Connection, Task};
 use crate::handshake::{Refusal, judge};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use ringcast_proto::accept::Acceptor;
 
 /// Connections that are no WebSocket: handshakes under way, and users of the HTTP API.
 const HTTP_CONNECTIONS_MAX: usize = 4096;

@@ -5,7 +5,6 @@
 //! decides nothing about the protocol; that is `ringcast-gateway-core`, which one task (the hub) owns.
 //! Leaves out: topic state, which belongs to the topics' owners.
 
-mod accept;
 mod authenticate;
 mod config;
 mod connection;

@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{Acceptor, listen};
 use crate::config::Config;
 use crate::http::{self, Edge};
 use crate::hub::{self, State};
@@ -23,6 +22,7 @@ use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::ring::{self, Cluster, Readiness};
 use crate::rpc::Service;
+use ringcast_proto::accept::{Acceptor, listen};
 
 /// A gateway's lease: longer than a topic server's, because nothing waits for its end but the lists of members.
 const LEASE_TTL: Duration = Duration::from_secs(3);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use ringcast_tests::cluster::Shape;
 use ringcast_tests::ports::Port;
 use ringcast_tests::raw::{self, BINARY, CLOSE, FIN, PING, TEXT, upgrade};
@@ -169,14 +170,16 @@ async fn a_frame_against_the_websocket_rules_closes_with_the_code_of_its_rule() 
             1002,
         ),
     ];
-    for (what, bytes, code) in cases {
+    // All at once: after its close frame the gateway gives a client some seconds to read it.
+    let checked = cases.into_iter().map(async |(what, bytes, code)| {
         let mut client = Raw::upgraded(gateway).await?;
         // The gateway may close while we still write.
         drop(client.write(&bytes).await);
         let closed = client.close_code(SOON).await.with_context(|| what.to_owned())?;
         ensure!(closed == Some(code), "{what}: closed with {closed:?}, not {code}");
-        client.expect_end(SOON).await.with_context(|| what.to_owned())?;
-    }
+        client.expect_end(SOON).await.with_context(|| what.to_owned())
+    });
+    try_join_all(checked).await?;
     // A thousand pieces of one message, and more than a hundred pings at once.
     let pieces: Vec<u8> = std::iter::once(fragment(TEXT, b"x"))
         .chain((0..1000).map(|_| fragment(0, b"x")))
@@ -334,7 +337,7 @@ async fn a_handshake_that_is_none_gets_its_status() -> Result<()> {
             &[101],
         ),
     ];
-    for (what, request, statuses) in cases {
+    let checked = cases.into_iter().map(async |(what, request, statuses)| {
         let mut client = Raw::connect(gateway).await?;
         let head = client
             .handshake(&request)
@@ -352,7 +355,9 @@ async fn a_handshake_that_is_none_gets_its_status() -> Result<()> {
         if status == 403 {
             ensure!(client.rest().await?.is_empty(), "{what}: a refusal has no body");
         }
-    }
+        Ok(())
+    });
+    try_join_all(checked).await?;
     undisturbed(&mut bystander).await?;
     cluster.finish()
 }

@@ -242,26 +242,38 @@ async fn while_the_coordinator_stays_down_clients_stay_and_publishes_say_owner_l
     };
     check(&ledger, |_| Some(broken))?;
 
-    // Until the leases were over everything went on; then everything was refused, and by this name.
-    let mut refused = 0;
+    // Until the leases were over everything went on; then everything was refused, and by this name. What was on its
+    // way once more in the moment its deadline passed, one in a hundred, has an unknown outcome and says so.
+    let mut refused: BTreeMap<&str, usize> = BTreeMap::new();
     for publish in ledger.publishes.values() {
         let Some((at, outcome)) = &publish.answered else {
             continue;
         };
         if let Outcome::Refused(reason) = outcome {
-            ensure!(reason == "owner_lease_lost", "refused with {reason}");
             ensure!(
                 *at >= killed + Duration::from_millis(1300),
                 "refused {:?} after the kill",
                 *at - killed
             );
-            refused += 1;
+            ensure!(
+                *at - publish.sent < SECOND * 6,
+                "refused {:?} after it was sent",
+                *at - publish.sent
+            );
+            *refused.entry(reason).or_default() += 1;
         } else {
             let late = publish.sent > killed + SECOND * 2 && *at < back;
             ensure!(!late, "answered ok {:?} after the kill", *at - killed);
         }
     }
-    ensure!(refused > 500, "only {refused} publishes were refused");
+    eprintln!("refused: {refused:?}");
+    let by_name = refused.remove("owner_lease_lost").unwrap_or(0);
+    let unknown = refused.remove("timeout").unwrap_or(0);
+    ensure!(refused.is_empty(), "refused by other names: {refused:?}");
+    ensure!(
+        by_name > 500 && unknown * 20 < by_name,
+        "{by_name} owner_lease_lost, {unknown} timeout"
+    );
     // What was refused was certainly not delivered, and what was answered ok certainly was, window or not.
     let strict = ledger.account(|_| None);
     ensure!(strict.lost.is_empty() && strict.invented.is_empty(), "{strict}");

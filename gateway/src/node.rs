@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::http::{self, Edge};
@@ -148,6 +149,11 @@ impl Gateway {
     /// # Errors
     /// [`RunError`] if it ended for another reason.
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let span = tracing::info_span!("gateway", id = %self.config.id);
+        self.live(stop).instrument(span).await
+    }
+
+    async fn live(self, stop: CancellationToken) -> Result<(), RunError> {
         let joining = Membership::join(self.config.store.clone(), self.info(), ID_PATIENCE);
         let Some(membership) = stop.run_until_cancelled(joining).await else {
             return Ok(());
@@ -202,9 +208,13 @@ impl Gateway {
             metrics.clone(),
             config.idle_timeout,
         );
-        let mut hub_task = tasks.spawn(state.run(inbox, draining.clone(), ended.clone()));
+        let mut hub_task = tasks.spawn(
+            state
+                .run(inbox, draining.clone(), ended.clone())
+                .in_current_span(),
+        );
         let follow = ring::follow(Arc::clone(&cluster), hub.clone());
-        tasks.spawn(until(ended.clone(), follow));
+        tasks.spawn(until(ended.clone(), follow).in_current_span());
         tasks.spawn(until(
             ended.clone(),
             ring::stand(membership.standing(), hub.clone()),
@@ -214,7 +224,7 @@ impl Gateway {
         let service = Service::server(Arc::clone(&cluster), hub.clone());
         let rpc =
             grpc::server().serve_with_incoming_shutdown(service, incoming, ended.clone().cancelled_owned());
-        let mut rpc_task = tasks.spawn(rpc);
+        let mut rpc_task = tasks.spawn(rpc.in_current_span());
 
         let edge = Edge {
             hub,
@@ -227,7 +237,8 @@ impl Gateway {
             next_session: AtomicU64::new(incarnation << 32 | 1),
             draining: draining.clone(),
         };
-        let mut clients_task = clients.spawn(http::serve(Acceptor::new(listener), Arc::new(edge)));
+        let mut clients_task =
+            clients.spawn(http::serve(Acceptor::new(listener), Arc::new(edge)).in_current_span());
 
         let result = tokio::select! {
             biased;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::transport::Channel;
+use tracing::Instrument as _;
 
 use crate::metrics::LaneMetrics;
 use crate::shared::Shared;
@@ -84,7 +85,7 @@ pub(crate) fn start(
     let end = inner.end.clone();
     shared
         .tasks
-        .spawn(async move { end.run_until_cancelled_owned(task.run()).await });
+        .spawn(async move { end.run_until_cancelled_owned(task.run()).await }.in_current_span());
     tracing::info!(%gateway, address, "lane to gateway");
     Ok(LaneHandle { inner })
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::grpc::Service;
@@ -109,6 +110,11 @@ impl TopicServer {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let span = tracing::info_span!("topic-server", id = %self.config.id);
+        self.live(stop).instrument(span).await
+    }
+
+    async fn live(self, stop: CancellationToken) -> Result<(), RunError> {
         let TopicServer {
             config,
             listener,
@@ -184,10 +190,10 @@ async fn serve(
     let (ended, touches_ended) = (shared.stop.clone(), shared.stop.clone());
     shared
         .tasks
-        .spawn(async move { ended.run_until_cancelled(planner).await });
+        .spawn(async move { ended.run_until_cancelled(planner).await }.in_current_span());
     shared
         .tasks
-        .spawn(async move { touches_ended.run_until_cancelled(touch).await });
+        .spawn(async move { touches_ended.run_until_cancelled(touch).await }.in_current_span());
     let roles = Roles {
         shared: shared.clone(),
         store: config.store.clone(),

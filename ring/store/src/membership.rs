@@ -260,7 +260,7 @@ impl<S: RingStore> Keeper<S> {
             self.release(&lease).await;
             return;
         }
-        tracing::info!(node = %lease.node, ttl_ms = lease.ttl.as_millis() as u64, "registered");
+        tracing::debug!(node = %lease.node, ttl_ms = lease.ttl.as_millis() as u64, "registered");
         // Leaving wins over whatever is under way, and releases what is held by then.
         while self.leave.run_until_cancelled(self.keep(&lease)).await.is_some() {
             self.lease.lost();

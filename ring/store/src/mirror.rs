@@ -13,6 +13,7 @@ use ringcast_ring::Snapshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::store::{RingStore, Watched};
 
@@ -39,7 +40,7 @@ impl Mirror {
             shown,
             connected: connected.clone(),
         };
-        tasks.spawn(async move { stop.run_until_cancelled(follower.run()).await });
+        tasks.spawn(async move { stop.run_until_cancelled(follower.run()).await }.in_current_span());
         Mirror { snapshot, connected }
     }
 

@@ -429,6 +429,7 @@ async fn without_file_descriptors_those_connected_go_on_and_others_come_in_later
     let gateway = cluster.listen("gw-1")?;
     let mut bystander = Client::connect(gateway).await?;
     bystander.join("1", "topics:quiet").await?;
+    undisturbed(&mut bystander).await?;
     let mut crowd = Vec::new();
     for _ in 0..120 {
         crowd.push(Raw::connect(gateway).await?);

@@ -5,14 +5,15 @@
 
 mod clients;
 mod fanout;
+mod replies;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ringcast_proto::v1;
-use ringcast_proto::{Epoch, Incarnation, Millis, NodeRef, Offset, SessionId, Slot, Topic};
+use ringcast_proto::{Epoch, Incarnation, Millis, NodeRef, Offset, SessionId, Topic};
 use ringcast_ring::SlotTable;
 
 use crate::backoff::Jitter;
@@ -21,9 +22,10 @@ use crate::limits::Limits;
 use crate::owners::Owners;
 use crate::phoenix::{self, Frame, Json, Message, Serializer};
 use crate::policy::{AllowAll, Policy};
-use crate::publishing::{Answer, Publishing, reason};
+use crate::publishing::{Publishing, reason};
 use crate::route::{Namespace, Routes};
 use crate::session::Session;
+use replies::{Held, Waiter};
 
 /// Names one call to a topic server, or one delivery to be answered, until its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,33 +136,6 @@ pub struct Config {
 
 /// How often what waits is looked at again. Retries pause 1 to 400 ms, deadlines are seconds.
 const RETRY_TICK: Duration = Duration::from_millis(10);
-/// Longest time the ok to a publish is held for the publisher's own copy to be written (O6).
-const OWN_COPY_WAIT: Duration = Duration::from_secs(1);
-
-/// Who waits for the outcome of a publish.
-#[derive(Debug)]
-enum Waiter {
-    Client(ClientWaiter),
-    Server(CallId),
-}
-
-#[derive(Debug)]
-struct ClientWaiter {
-    session: SessionId,
-    topic: Topic,
-    reference: Json,
-    /// The publisher's own copy goes before the reply (O2), or comes after it (O1).
-    copy_first: bool,
-}
-
-/// An ok that waits for the publisher's own copy.
-#[derive(Debug)]
-struct Held {
-    waiter: ClientWaiter,
-    slot: Slot,
-    offset: Offset,
-    deadline: Millis,
-}
 
 /// A gateway: its sessions, what it wants of which topic, and the publishes on their way.
 pub struct Gateway {
@@ -172,7 +147,7 @@ pub struct Gateway {
     owners: Owners,
     interest: Interest,
     publishing: Publishing<Waiter>,
-    held: VecDeque<Held>,
+    held: Held,
     jitter: Jitter,
     last_call: u64,
     joined: usize,
@@ -211,7 +186,7 @@ impl Gateway {
             owners: Owners::default(),
             interest: Interest::default(),
             publishing: Publishing::new(config.limits),
-            held: VecDeque::new(),
+            held: Held::default(),
             jitter: Jitter::new(entropy),
             last_call: 0,
             joined: 0,
@@ -248,8 +223,8 @@ impl Gateway {
             Input::Message { session, message } => self.message(session, message, effects),
             Input::Closed { session } => self.closed(session),
             Input::Table(table) => {
-                let moved = self.owners.replace(table);
-                self.interest.moved(moved);
+                self.owners.replace(table);
+                self.interest.moved(self.owners.take_moved());
             }
             Input::Registered(_) => {
                 self.interest.forget_bindings();
@@ -261,6 +236,7 @@ impl Gateway {
                 let events = self
                     .interest
                     .bound(call, answer, &mut self.owners, now, &mut self.jitter);
+                self.interest.moved(self.owners.take_moved());
                 for event in events {
                     self.membership(event, effects);
                 }
@@ -275,6 +251,7 @@ impl Gateway {
                     &mut self.jitter,
                     &mut decided,
                 );
+                self.interest.moved(self.owners.take_moved());
                 self.settle_all(decided, effects);
             }
             Input::Deliver(call, entries) => self.deliver(call, entries, effects),
@@ -323,44 +300,11 @@ impl Gateway {
         }
     }
 
-    fn settle_all(&mut self, decided: Vec<(Waiter, Slot, Answer)>, effects: &mut Vec<Effect>) {
-        for (waiter, slot, answer) in decided {
-            match waiter {
-                Waiter::Server(call) => effects.push(Effect::ServerPublished(call, answer)),
-                Waiter::Client(waiter) => match &answer {
-                    Ok((epoch, offset))
-                        if waiter.copy_first && self.awaits_copy(&waiter, slot, epoch, *offset) =>
-                    {
-                        let deadline = self.now + OWN_COPY_WAIT;
-                        self.held.push_back(Held {
-                            waiter,
-                            slot,
-                            offset: *offset,
-                            deadline,
-                        });
-                    }
-                    _ => self.reply_to_publish(waiter, answer.map(drop), effects),
-                },
-            }
-        }
-    }
-
-    /// Whether the publisher's own copy is still to be written.
-    fn awaits_copy(&self, waiter: &ClientWaiter, slot: Slot, epoch: &Epoch, offset: Offset) -> bool {
-        match self.interest.cursor(slot, &waiter.topic) {
-            Some((known, passed)) => known == epoch && *passed < offset,
-            None => false,
-        }
-    }
-
     fn expire(&mut self, effects: &mut Vec<Effect>) {
         let mut decided = Vec::new();
         self.publishing.expire(self.now, &mut decided);
         self.settle_all(decided, effects);
-        while self.held.front().is_some_and(|held| held.deadline <= self.now) {
-            let Some(held) = self.held.pop_front() else { break };
-            self.reply_to_publish(held.waiter, Ok(()), effects);
-        }
+        self.release_overdue(effects);
         while let Some((_, session, topic)) = self
             .join_deadlines
             .first()

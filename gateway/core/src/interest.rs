@@ -346,7 +346,9 @@ impl Interest {
                 self.not_before.remove(&slot);
                 wanted.owner_knows = !sent.empty;
                 // The slot may have moved on while the answer was on its way.
-                if owners.owner(slot).is_some_and(|(owner, _)| owner == sent.to) {
+                let still_there = owners.owner(slot).is_some_and(|(owner, _)| owner == sent.to);
+                // Of a group without members the owner keeps nothing that a change could be made to.
+                if still_there && !sent.empty {
                     wanted.bound = Some(Bound {
                         to: sent.to,
                         owner_epoch: sent.owner_epoch,
@@ -357,6 +359,10 @@ impl Interest {
                     && wanted.cursor.as_ref().is_none_or(|(known, _)| *known != epoch)
                 {
                     wanted.cursor = Some((epoch, offset));
+                }
+                if sent.empty {
+                    // Nobody was left: who joins now begins at the head, not where the others stopped.
+                    wanted.cursor = None;
                 }
                 events.extend(
                     wanted
@@ -376,7 +382,12 @@ impl Interest {
                     wanted.joined_since.remove(&session);
                     events.push(Event::Refused(topic.clone(), session));
                 }
-                self.pause(slot, now, jitter);
+                // It made nothing of it. Those who were joined before are told again, at a pace; those who were refused
+                // come again by themselves, and must not slow the slot's other topics.
+                wanted.owner_knows = false;
+                if !wanted.members.is_empty() {
+                    self.pause(slot, now, jitter);
+                }
             }
             Some(outcome)
                 if outcome.status() == BindStatus::NotOwner && owners.hint(slot, outcome.owner.as_ref()) => {}

@@ -27,6 +27,8 @@ pub struct Limits {
     pub pushes: Option<Rate>,
     /// Unanswered messages of a session at which its socket is not read until half of them are answered.
     pub unanswered_max: usize,
+    /// The same in bytes of payload.
+    pub unanswered_bytes_max: usize,
     /// Publishes of a slot waiting in this gateway, in count.
     pub slot_queue_max: usize,
     /// Publishes of a slot waiting in this gateway, in payload bytes.
@@ -48,6 +50,7 @@ impl Limits {
             burst: 100,
         }),
         unanswered_max: 128,
+        unanswered_bytes_max: 256 * 1024,
         slot_queue_max: 4096,
         slot_queue_bytes_max: 4 * 1024 * 1024,
         deadline: Duration::from_secs(5),

@@ -16,12 +16,13 @@ pub(crate) struct Owners {
     /// Owners that a `NotOwner` named before the table did.
     hints: BTreeMap<Slot, (NodeRef, OwnerEpoch)>,
     seen: BTreeMap<Slot, OwnerEpoch>,
+    /// Slots whose owner, as told here, is another one since this was last taken.
+    moved: Vec<Slot>,
 }
 
 impl Owners {
-    /// Takes a newer table and says which slots have another owner by it.
-    pub(crate) fn replace(&mut self, table: Arc<SlotTable>) -> Vec<Slot> {
-        let mut moved = Vec::new();
+    /// Takes a newer table.
+    pub(crate) fn replace(&mut self, table: Arc<SlotTable>) {
         for slot in (0..table.slots()).map(Slot) {
             let before = self.owner(slot);
             if let Some(next) = table.owner(slot) {
@@ -30,12 +31,16 @@ impl Owners {
                     self.hints.remove(&slot);
                 }
                 if before.as_ref() != Some(&(next.owner.clone(), next.owner_epoch)) {
-                    moved.push(slot);
+                    self.moved.push(slot);
                 }
             }
         }
         self.table = Some(table);
-        moved
+    }
+
+    /// The slots whose owner changed, whoever told: what is bound there has to bind anew.
+    pub(crate) fn take_moved(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.moved)
     }
 
     /// The slot of a topic, once the cluster is born.
@@ -95,6 +100,7 @@ impl Owners {
             return false;
         }
         self.hints.insert(slot, hint);
+        self.moved.push(slot);
         true
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ringcast_proto::{Millis, Slot, Topic};
+use ringcast_proto::{Millis, Offset, Slot, Topic};
 
 use crate::limits::{Bucket, Limits};
 use crate::phoenix::{Json, Message, Serializer};
@@ -19,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) channels: BTreeMap<Topic, Channel>,
     /// Messages taken and not answered yet: publishes under way and messages that wait for them.
     pub(crate) unanswered: usize,
+    /// The bytes of their payloads.
+    pub(crate) unanswered_bytes: usize,
     pub(crate) paused: bool,
     pub(crate) joins: Bucket,
     pub(crate) pushes: Bucket,
@@ -31,6 +33,7 @@ impl Session {
             subject,
             channels: BTreeMap::new(),
             unanswered: 0,
+            unanswered_bytes: 0,
             paused: false,
             joins: Bucket::full(limits.joins, now),
             pushes: Bucket::full(limits.pushes, now),
@@ -51,6 +54,8 @@ pub(crate) struct Channel {
     pub(crate) joining: Option<Joining>,
     /// Publishes under way.
     pub(crate) unanswered: usize,
+    /// Outcomes of publishes whose replies wait for the publisher's own copy, and what came after them.
+    pub(crate) settled: VecDeque<Settled>,
     /// Messages that may not overtake what is under way.
     pub(crate) waiting: VecDeque<Message>,
 }
@@ -67,6 +72,16 @@ impl Channel {
     pub(crate) fn is_stale(&self, message: &Message) -> bool {
         !message.join_ref.is_null() && message.join_ref != self.join_ref
     }
+}
+
+/// The outcome of a publish that is not replied to yet.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) reference: Json,
+    pub(crate) result: Result<(), &'static str>,
+    /// The reply waits for this offset to be passed on, until then.
+    pub(crate) copy: Option<(Offset, Millis)>,
+    pub(crate) bytes: usize,
 }
 
 /// A join the owner has not confirmed.

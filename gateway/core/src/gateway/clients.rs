@@ -1,15 +1,18 @@
 //! What clients say, and what they are told: heartbeats, joins, leaves, publishes.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use ringcast_proto::v1::{self, Target};
 use ringcast_proto::{SessionId, Topic};
 
-use super::{ClientWaiter, Effect, Gateway, Waiter};
+use super::replies::{ClientWaiter, Waiter};
+use super::{Effect, Gateway};
 use crate::interest::{Event, Member};
 use crate::phoenix::{self, BadPublish, Json, Message, Payload, PublishBody, Serializer};
 use crate::publishing::reason;
 use crate::route::{ClientEvents, Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
-use crate::session::{Channel, Joining};
+use crate::session::{Channel, Joining, Settled};
 
 const OK: &str = "ok";
 const ERROR: &str = "error";
@@ -41,8 +44,10 @@ impl Gateway {
         if let Some(channel) = session.channels.get_mut(&topic)
             && channel.holds_back(event)
         {
+            let bytes = size(&message);
             channel.waiting.push_back(message);
             session.unanswered += 1;
+            session.unanswered_bytes += bytes;
             return self.pace(id, effects);
         }
         match event {
@@ -127,6 +132,7 @@ impl Gateway {
                 route,
                 join_ref,
                 push_ref,
+                settled: Default::default(),
                 joining: Some(Joining {
                     reference,
                     replaces,
@@ -257,6 +263,7 @@ impl Gateway {
                 );
             }
         };
+        let bytes = body.payload.as_bytes().len();
         let publish = v1::Publish {
             number: 0,
             topic: Bytes::copy_from_slice(topic.as_bytes()),
@@ -271,6 +278,7 @@ impl Gateway {
             topic,
             reference: detached(&message.reference),
             copy_first,
+            bytes,
         };
         if self
             .publishing
@@ -290,6 +298,7 @@ impl Gateway {
         }
         channel.unanswered += 1;
         session.unanswered += 1;
+        session.unanswered_bytes += bytes;
         self.counts.client_publishes += 1;
         self.pace(id, effects);
     }
@@ -297,40 +306,28 @@ impl Gateway {
     /// Answers a publish, and goes on with what waited for it.
     pub(super) fn reply_to_publish(
         &mut self,
-        waiter: ClientWaiter,
-        result: Result<(), &'static str>,
+        id: SessionId,
+        topic: &Topic,
+        settled: Settled,
         effects: &mut Vec<Effect>,
     ) {
-        let ClientWaiter {
-            session: id,
-            topic,
-            reference,
-            ..
-        } = waiter;
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        session.unanswered -= 1;
-        // A join or leave waits for the publishes before it, so this is still the channel that published.
-        let Some(channel) = session.channels.get_mut(&topic) else {
-            return self.pace(id, effects);
+        let Some(channel) = session.channels.get_mut(topic) else {
+            return;
         };
+        session.unanswered -= 1;
+        session.unanswered_bytes -= settled.bytes;
         channel.unanswered -= 1;
         let push_ref = channel.push_ref.clone();
         let name = Json::string(topic.as_str());
-        match result {
-            Ok(()) => self.reply(id, &push_ref, &reference, &name, OK, EMPTY, effects),
-            Err(why) => self.reply(
-                id,
-                &push_ref,
-                &reference,
-                &name,
-                ERROR,
-                &reason_body(why),
-                effects,
-            ),
-        }
-        self.resume_channel(id, &topic, effects);
+        let (status, body) = match settled.result {
+            Ok(()) => (OK, EMPTY.to_vec()),
+            Err(why) => (ERROR, reason_body(why)),
+        };
+        self.reply(id, &push_ref, &settled.reference, &name, status, &body, effects);
+        self.resume_channel(id, topic, effects);
     }
 
     /// Takes the messages that waited on a channel again, in order; some may have to wait on.
@@ -347,23 +344,26 @@ impl Gateway {
         };
         if channel.joining.is_none() && channel.waiting.front().is_some_and(may_go_on) {
             let waiting = std::mem::take(&mut channel.waiting);
-            session.unanswered -= waiting.len();
-            for message in waiting {
-                self.message(id, message, effects);
-            }
+            self.take_again(id, waiting, effects);
         }
         self.pace(id, effects);
     }
 
     /// The same for a channel that has ended.
     fn replay(&mut self, id: SessionId, ended: Channel, effects: &mut Vec<Effect>) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.unanswered -= ended.waiting.len();
-        }
-        for message in ended.waiting {
+        self.take_again(id, ended.waiting, effects);
+        self.pace(id, effects);
+    }
+
+    fn take_again(&mut self, id: SessionId, waiting: VecDeque<Message>, effects: &mut Vec<Effect>) {
+        for message in waiting {
+            // One at a time, so that a session that stays over its bound is not resumed in between.
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.unanswered -= 1;
+                session.unanswered_bytes -= size(&message);
+            }
             self.message(id, message, effects);
         }
-        self.pace(id, effects);
     }
 
     /// Forgets a channel of a session, joined or joining.
@@ -381,10 +381,11 @@ impl Gateway {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if !session.paused && session.unanswered >= self.limits.unanswered_max {
+        let (count, bytes) = (self.limits.unanswered_max, self.limits.unanswered_bytes_max);
+        if !session.paused && (session.unanswered >= count || session.unanswered_bytes >= bytes) {
             session.paused = true;
             effects.push(Effect::Pause(id));
-        } else if session.paused && session.unanswered <= self.limits.unanswered_max / 2 {
+        } else if session.paused && session.unanswered <= count / 2 && session.unanswered_bytes <= bytes / 2 {
             session.paused = false;
             effects.push(Effect::Resume(id));
         }
@@ -486,6 +487,19 @@ fn body(route: Route, message: &Message) -> Result<PublishBody, &'static str> {
         Err(reason::BAD_REQUEST)
     } else {
         Ok(body)
+    }
+}
+
+/// What a message that waits counts among its session's unanswered bytes.
+fn size(message: &Message) -> usize {
+    match &message.payload {
+        Payload::Json(json) => json.as_bytes().len(),
+        Payload::Binary(data) => data.len(),
+        Payload::UserBroadcast(broadcast) => match &broadcast.data {
+            phoenix::UserData::Json(json) => json.as_bytes().len(),
+            phoenix::UserData::Binary(data) => data.len(),
+        },
+        Payload::TooDeep => 0,
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ringcast_proto::v1::{self, DeliverEntry, Publication, Target};
-use ringcast_proto::{SessionId, Slot, Topic};
+use ringcast_proto::{Offset, SessionId, Slot, Topic};
 
-use super::{CallId, Effect, Gateway, Waiter};
+use super::replies::{ClientWaiter, Waiter};
+use super::{CallId, Effect, Gateway};
 use crate::interest::{Event, Passed};
 use crate::phoenix::{Frame, Json, Serializer, Tail};
 
@@ -58,7 +59,7 @@ impl Gateway {
             if waiter.copy_first {
                 replies_after.push(waiter);
             } else {
-                self.reply_to_publish(waiter, Ok(()), effects);
+                self.settle(waiter, slot, Ok(()), None, effects);
             }
         }
         if let Some(wanted) = self.interest.topic(slot, topic.as_str()) {
@@ -73,23 +74,14 @@ impl Gateway {
                 }
             }
         }
+        self.release_passed(slot, topic, Offset(last.offset), effects);
         for waiter in replies_after {
-            self.reply_to_publish(waiter, Ok(()), effects);
-        }
-        if !self.held.is_empty() {
-            let is_out = |held: &super::Held| {
-                held.slot == slot && held.waiter.topic == *topic && held.offset.0 <= last.offset
-            };
-            let (out, still): (Vec<_>, Vec<_>) = self.held.drain(..).partition(is_out);
-            self.held = still.into();
-            for held in out {
-                self.reply_to_publish(held.waiter, Ok(()), effects);
-            }
+            self.settle(waiter, slot, Ok(()), None, effects);
         }
     }
 
     /// Takes the waiter of this publication, if its publisher is a client of this gateway.
-    fn own(&mut self, slot: Slot, publication: &Publication) -> Option<super::ClientWaiter> {
+    fn own(&mut self, slot: Slot, publication: &Publication) -> Option<ClientWaiter> {
         let Waiter::Client(client) = self.publishing.waiter(slot, publication.number)? else {
             return None;
         };

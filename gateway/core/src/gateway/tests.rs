@@ -691,3 +691,115 @@ fn what_is_on_its_way_again_when_its_deadline_passes_has_an_unknown_outcome() {
         );
     }
 }
+
+#[test]
+fn an_owner_that_a_refusal_named_first_is_bound_to_for_every_topic_of_the_slot() {
+    let mut world = joined_world();
+    world.say(1, PUBLISH);
+    let (call, slots) = world.publishes.remove(0);
+    let slot = slots[0].slot;
+    let owner = v1::Owner {
+        node: "ts-2".into(),
+        incarnation: 1,
+        owner_epoch: 2,
+    };
+    let part = v1::SlotPublishAnswer {
+        slot,
+        rest: v1::SlotStatus::NotOwner.into(),
+        owner: Some(owner),
+        ..Default::default()
+    };
+    let answer = v1::PublishAnswer {
+        incarnation: 1,
+        slots: vec![part],
+    };
+    world.input(Input::Published(call, Ok(answer)));
+    world.input(Input::Table(table("ts-2", 2)));
+    world.check(expect![[r#"
+        1 > ["1","2","topics:matrix","publish",["event",{"message":"hi"}]]
+        ts-1 publish topics:matrix #1 event
+        ts-2 bind topics:matrix all joined [1] left [] cursor 0
+        ts-2 publish topics:matrix #1 event
+    "#]]);
+}
+
+#[test]
+fn o5_replies_of_a_channel_keep_their_order_when_copies_are_awaited() {
+    let mut world = World::new();
+    world.open(1, Serializer::V2);
+    world.say(1, "['1','1','room:lobby','phx_join',{}]");
+    world.bound();
+    world.say(1, "['1','2','room:lobby','first',{}]");
+    world.say(1, "['1','3','room:lobby','second',{}]");
+    world.say(
+        1,
+        "['1','4','room:lobby','publish',{'event':'third','payload':{},'target':'others'}]",
+    );
+    world.transcript.clear();
+    // The first is answered before its copy is here, the second is delivered before it is answered, and the third, of
+    // which the publisher gets no copy, is answered before either.
+    let mut publications = world.published();
+    let third = world.published();
+    publications.extend(third);
+    world.deliver("room:lobby", 1, publications);
+    world.check(expect![[r#"
+        ts-1 publish room:lobby #2 second
+        ts-1 publish room:lobby #3 third
+        1 < [null,null,"room:lobby","first",{}]
+        1 < [null,null,"room:lobby","second",{}]
+        1 < ["1","2","room:lobby","phx_reply",{"status":"ok","response":{}}]
+        1 < ["1","3","room:lobby","phx_reply",{"status":"ok","response":{}}]
+        1 < ["1","4","room:lobby","phx_reply",{"status":"ok","response":{}}]
+    "#]]);
+}
+
+#[test]
+fn o6_an_ok_waits_a_second_for_the_own_copy_and_no_longer() {
+    let mut world = World::new();
+    world.open(1, Serializer::V2);
+    world.say(1, "['1','1','room:lobby','phx_join',{}]");
+    world.bound();
+    world.say(1, "['1','2','room:lobby','first',{}]");
+    world.transcript.clear();
+    world.published();
+    world.wait(999);
+    assert_eq!(world.transcript, "");
+    world.wait(1);
+    world.check(expect![[r#"
+        1 < ["1","2","room:lobby","phx_reply",{"status":"ok","response":{}}]
+    "#]]);
+}
+
+#[test]
+fn who_joins_while_the_last_one_leaves_sees_nothing_of_before() {
+    let mut world = joined_world();
+    world.deliver("topics:matrix", 1, vec![publication(1)]);
+    world.open(2, Serializer::V2);
+    world.close(1);
+    world.say(2, JOIN);
+    world.transcript.clear();
+    world.bound();
+    world.check(expect![[r#"
+        ts-1 bind topics:matrix all joined [2] left []
+    "#]]);
+}
+
+#[test]
+fn large_messages_that_wait_for_a_join_stop_the_reading_by_their_bytes() {
+    let mut world = World::new();
+    world.open(1, Serializer::V2);
+    world.say(1, JOIN);
+    let large = "a".repeat(60 * 1024);
+    for _ in 0..5 {
+        world.say(
+            1,
+            &format!("['1','2','topics:matrix','publish',['event',{{'text':'{large}'}}]]"),
+        );
+    }
+    assert!(world.transcript.ends_with("1 paused\n"));
+    world.bound();
+    while !world.publishes.is_empty() {
+        world.published();
+    }
+    assert_eq!(world.transcript.matches("1 resumed").count(), 1);
+}

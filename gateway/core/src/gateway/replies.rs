@@ -1,0 +1,194 @@
+//! Replies to publishes, each channel's in the order its publishes were made.
+//!
+//! *Invariant:* what a reply waits for holds up those behind it on the same channel and nothing else (O5). Under O2 an ok
+//! waits for the publisher's own copy, a second at most (O6).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use ringcast_proto::{Millis, Offset, SessionId, Slot, Topic};
+
+use super::{CallId, Effect, Gateway};
+use crate::phoenix::Json;
+use crate::publishing::Answer;
+use crate::session::Settled;
+
+/// Longest time the ok to a publish is held for the publisher's own copy to be written.
+const OWN_COPY_WAIT: Duration = Duration::from_secs(1);
+
+/// Who waits for the outcome of a publish.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Client(ClientWaiter),
+    Server(CallId),
+}
+
+#[derive(Debug)]
+pub(super) struct ClientWaiter {
+    pub(super) session: SessionId,
+    pub(super) topic: Topic,
+    pub(super) reference: Json,
+    /// The publisher's own copy goes before the reply (O2), or comes after it (O1).
+    pub(super) copy_first: bool,
+    /// What it counts among its session's unanswered bytes.
+    pub(super) bytes: usize,
+}
+
+/// Which channels hold replies back.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    by_topic: BTreeMap<(Slot, Topic), BTreeSet<SessionId>>,
+    /// Every wait is as long, so the first is the next to be over.
+    deadlines: VecDeque<(Millis, SessionId, Slot, Topic)>,
+}
+
+impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.deadlines.is_empty()
+    }
+}
+
+impl Gateway {
+    /// Takes the outcomes of publishes as the owners answered them.
+    pub(super) fn settle_all(&mut self, decided: Vec<(Waiter, Slot, Answer)>, effects: &mut Vec<Effect>) {
+        for (waiter, slot, answer) in decided {
+            match waiter {
+                Waiter::Server(call) => effects.push(Effect::ServerPublished(call, answer)),
+                Waiter::Client(waiter) => {
+                    let copy = match (&answer, self.interest.cursor(slot, &waiter.topic)) {
+                        (Ok((epoch, offset)), Some((known, passed)))
+                            if waiter.copy_first && epoch == known && passed < offset =>
+                        {
+                            Some(*offset)
+                        }
+                        _ => None,
+                    };
+                    self.settle(waiter, slot, answer.map(drop), copy, effects);
+                }
+            }
+        }
+    }
+
+    /// Takes the outcome of one publish. `copy` is the offset of the publisher's own copy where the reply has to wait
+    /// for it.
+    pub(super) fn settle(
+        &mut self,
+        waiter: ClientWaiter,
+        slot: Slot,
+        result: Result<(), &'static str>,
+        copy: Option<Offset>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let ClientWaiter {
+            session: id,
+            topic,
+            reference,
+            bytes,
+            ..
+        } = waiter;
+        // A join or leave waits for the publishes before it, so this is still the channel that published.
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(channel) = session.channels.get_mut(&topic) else {
+            return;
+        };
+        let copy = copy.map(|offset| (offset, self.now + OWN_COPY_WAIT));
+        if let Some((_, deadline)) = copy {
+            self.held
+                .by_topic
+                .entry((slot, topic.clone()))
+                .or_default()
+                .insert(id);
+            self.held.deadlines.push_back((deadline, id, slot, topic.clone()));
+        }
+        channel.settled.push_back(Settled {
+            reference,
+            result,
+            copy,
+            bytes,
+        });
+        self.release(id, slot, &topic, Offset(0), effects);
+    }
+
+    /// Lets go of the replies that waited for copies up to `passed` of this topic.
+    pub(super) fn release_passed(
+        &mut self,
+        slot: Slot,
+        topic: &Topic,
+        passed: Offset,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.held.by_topic.is_empty() {
+            return;
+        }
+        for id in self
+            .held
+            .by_topic
+            .remove(&(slot, topic.clone()))
+            .unwrap_or_default()
+        {
+            if !self.release(id, slot, topic, passed, effects) {
+                self.held
+                    .by_topic
+                    .entry((slot, topic.clone()))
+                    .or_default()
+                    .insert(id);
+            }
+        }
+    }
+
+    /// Lets go of the replies that have waited long enough.
+    pub(super) fn release_overdue(&mut self, effects: &mut Vec<Effect>) {
+        while self
+            .held
+            .deadlines
+            .front()
+            .is_some_and(|(deadline, ..)| *deadline <= self.now)
+        {
+            let Some((_, id, slot, topic)) = self.held.deadlines.pop_front() else {
+                break;
+            };
+            if self.release(id, slot, &topic, Offset(0), effects) {
+                let key = (slot, topic);
+                if let Some(sessions) = self.held.by_topic.get_mut(&key) {
+                    sessions.remove(&id);
+                    if sessions.is_empty() {
+                        self.held.by_topic.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the replies of a channel up to the first that still waits. `true`: none waits.
+    fn release(
+        &mut self,
+        id: SessionId,
+        slot: Slot,
+        topic: &Topic,
+        passed: Offset,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        loop {
+            let Some(channel) = self
+                .sessions
+                .get_mut(&id)
+                .and_then(|session| session.channels.get_mut(topic))
+            else {
+                return true;
+            };
+            debug_assert_eq!(channel.slot, slot, "a topic's slot never changes");
+            let waits = |(offset, deadline): (Offset, Millis)| offset > passed && deadline > self.now;
+            match channel.settled.front() {
+                None => return true,
+                Some(front) if front.copy.is_some_and(waits) => return false,
+                Some(_) => {}
+            }
+            let Some(settled) = channel.settled.pop_front() else {
+                return true;
+            };
+            self.reply_to_publish(id, topic, settled, effects);
+        }
+    }
+}

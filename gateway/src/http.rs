@@ -32,6 +32,7 @@ use tower::Service;
 
 use crate::authenticate::{Authenticate, ConnectRequest};
 use crate::connection::{Connection, Task};
+use crate::descriptors::Descriptors;
 use crate::handshake::{Refusal, judge};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -65,19 +66,33 @@ pub(crate) struct Edge {
     pub(crate) draining: CancellationToken,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Peer(SocketAddr);
+/// The socket a request came by.
+#[derive(Debug, Clone)]
+struct Socket {
+    peer: SocketAddr,
+    /// Held as long as the socket is.
+    descriptor: Arc<OwnedSemaphorePermit>,
+}
 
 /// Accepts and serves until the draining begins.
 pub(crate) async fn serve(mut acceptor: Acceptor, edge: Arc<Edge>) {
     let router = router(Arc::clone(&edge));
     let pending = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
-    while let Some((stream, peer)) = edge.draining.run_until_cancelled(acceptor.accept()).await {
+    let mut descriptors = Descriptors::for_clients();
+    loop {
+        let next = async {
+            let descriptor = descriptors.take().await;
+            let (stream, peer) = acceptor.accept().await;
+            (stream, Socket { peer, descriptor })
+        };
+        let Some((stream, socket)) = edge.draining.run_until_cancelled(next).await else {
+            return;
+        };
         match Arc::clone(&pending).try_acquire_owned() {
             Ok(permit) => {
                 edge.tasks.spawn(serve_connection(
                     stream,
-                    peer,
+                    socket,
                     router.clone(),
                     edge.draining.clone(),
                     permit,
@@ -93,13 +108,13 @@ pub(crate) async fn serve(mut acceptor: Acceptor, edge: Arc<Edge>) {
 
 async fn serve_connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    socket: Socket,
     router: Router,
     draining: CancellationToken,
     _permit: OwnedSemaphorePermit,
 ) {
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(socket.clone());
         // A router is always ready.
         router.clone().call(request.map(Body::new))
     });
@@ -162,7 +177,7 @@ impl Edge {
             return Err(Refusal::Draining);
         }
         let accepted = judge(&head, &self.origin)?;
-        let Some(Peer(peer)) = head.extensions.get().copied() else {
+        let Some(Socket { peer, descriptor }) = head.extensions.remove() else {
             return Err(Refusal::Request);
         };
         let asked = ConnectRequest {
@@ -202,7 +217,7 @@ impl Edge {
             // A task of its own: this one's upgrade is memory that an idle connection should not hold.
             edge.tasks.spawn(async move {
                 task.run(parts.read_buf).await;
-                drop(place);
+                drop((place, descriptor));
             });
         });
         Ok(accepted.response())

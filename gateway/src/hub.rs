@@ -233,7 +233,10 @@ impl State {
                 self.lanes.follow(&table);
                 Input::Table(table)
             }
-            Command::Registered(incarnation) => Input::Registered(incarnation),
+            Command::Registered(incarnation) => {
+                self.lanes.registered(incarnation);
+                Input::Registered(incarnation)
+            }
             Command::Bound(call, answer) => Input::Bound(call, answer),
             Command::Published(call, answer) => Input::Published(call, answer),
             Command::Deliver { entries, answer } => {

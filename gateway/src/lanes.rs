@@ -10,7 +10,7 @@ use std::time::Duration;
 use ringcast_gateway_core::gateway::{CallFailed, CallId};
 use ringcast_proto::grpc::{self, CALL_DEADLINE, MESSAGE_BYTES_MAX};
 use ringcast_proto::v1::topic_server_client::TopicServerClient;
-use ringcast_proto::{NodeRef, v1};
+use ringcast_proto::{Incarnation, NodeRef, v1};
 use ringcast_ring::SlotTable;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,8 @@ pub(crate) struct Lanes {
     tasks: TaskTracker,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
+    /// The life of this gateway that the hub knows of: its publish numbers and binds are that life's.
+    life: Incarnation,
     lanes: HashMap<NodeRef, Lane>,
 }
 
@@ -55,6 +57,7 @@ impl Lanes {
         tasks: TaskTracker,
         stop: CancellationToken,
         metrics: Arc<Metrics>,
+        life: Incarnation,
     ) -> Lanes {
         Lanes {
             cluster,
@@ -62,8 +65,14 @@ impl Lanes {
             tasks,
             stop,
             metrics,
+            life,
             lanes: HashMap::new(),
         }
+    }
+
+    /// The hub hears that the gateway is registered anew; until it does, no call of the life before may leave.
+    pub(crate) fn registered(&mut self, life: Incarnation) {
+        self.life = life;
     }
 
     pub(crate) fn store_connected(&self) -> bool {
@@ -126,6 +135,9 @@ impl Lanes {
         let refused = || CallFailed::Refused(format!("{node} is not registered"));
         let lane = self.lanes.get(node).ok_or_else(refused)?;
         let header = self.cluster.header(node).ok_or_else(refused)?;
+        if header.from_incarnation != self.life.0 {
+            return Err(CallFailed::Refused(format!("incarnation {} is over", self.life)));
+        }
         Ok((header, lane.client.clone()))
     }
 

@@ -8,6 +8,7 @@
 mod authenticate;
 mod config;
 mod connection;
+mod descriptors;
 mod handshake;
 mod http;
 mod hub;

@@ -197,6 +197,7 @@ impl Gateway {
             tasks.clone(),
             ended.clone(),
             metrics.clone(),
+            Incarnation(incarnation),
         );
         let core_config = core::Config {
             namespaces: config.namespaces,
@@ -217,7 +218,7 @@ impl Gateway {
         tasks.spawn(until(ended.clone(), follow).in_current_span());
         tasks.spawn(until(
             ended.clone(),
-            ring::stand(membership.standing(), hub.clone()),
+            ring::stand(membership.standing(), Incarnation(incarnation), hub.clone()),
         ));
 
         let incoming = Acceptor::new(rpc_listener).into_stream();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::ArcSwapOption;
-use ringcast_proto::{NodeRef, v1};
+use ringcast_proto::{Incarnation, NodeRef, v1};
 use ringcast_ring::SlotTable;
 use ringcast_ring_store::{LeaseView, Mirror, Standing, clock};
 use tokio::sync::watch;
@@ -187,18 +187,21 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, hub: Hub) {
     }
 }
 
-/// Tells the hub of every further life of this node.
-pub(crate) async fn stand(mut standing: watch::Receiver<Standing>, hub: Hub) {
-    let mut held = *standing.borrow_and_update();
-    while standing.changed().await.is_ok() {
+/// Tells the hub of every life of this node after the one it began with.
+pub(crate) async fn stand(mut standing: watch::Receiver<Standing>, first: Incarnation, hub: Hub) {
+    let mut told = first;
+    loop {
         let now = *standing.borrow_and_update();
         if let Standing::Held(incarnation) = now
-            && now != held
+            && incarnation != told
         {
             if hub.registered(incarnation).await.is_err() {
                 return;
             }
-            held = now;
+            told = incarnation;
+        }
+        if standing.changed().await.is_err() {
+            return;
         }
     }
 }

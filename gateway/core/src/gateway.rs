@@ -23,7 +23,7 @@ use crate::owners::Owners;
 use crate::phoenix::{self, Frame, Json, Message, Serializer};
 use crate::policy::{AllowAll, Policy};
 use crate::publishing::{Publishing, reason};
-use crate::route::{Namespace, Routes};
+use crate::route::{Namespace, Route, Routes, topics_name_is_legal};
 use crate::session::Session;
 use replies::{Held, Waiter};
 
@@ -282,6 +282,15 @@ impl Gateway {
     }
 
     fn server_publish(&mut self, call: CallId, publish: ServerPublish, effects: &mut Vec<Effect>) {
+        // What nobody can join nobody would receive: better said than published.
+        let refusal = match self.routes.find(&publish.topic) {
+            None => Some(reason::UNMATCHED_TOPIC),
+            Some(Route::Topics) if !topics_name_is_legal(&publish.topic) => Some(reason::BAD_REQUEST),
+            Some(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            return effects.push(Effect::ServerPublished(call, Err(refusal)));
+        }
         let Some(slot) = self.owners.slot_of(publish.topic.as_bytes()) else {
             return effects.push(Effect::ServerPublished(call, Err(reason::TOPIC_UNAVAILABLE)));
         };

@@ -24,6 +24,7 @@ const CALL_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a publish failed; the `reason` a client sees.
 pub(crate) mod reason {
+    pub(crate) const UNMATCHED_TOPIC: &str = "unmatched topic";
     pub(crate) const BAD_REQUEST: &str = "bad_request";
     pub(crate) const UNAUTHORIZED: &str = "unauthorized";
     pub(crate) const TOO_LARGE: &str = "too_large";

@@ -393,7 +393,7 @@ impl Gateway {
 
     /// S6: the topic has no channel, or the session has not joined it.
     fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
-        let body = reason_body("unmatched topic");
+        let body = reason_body(reason::UNMATCHED_TOPIC);
         self.reply(
             id,
             &Json::null(),

@@ -803,3 +803,23 @@ fn large_messages_that_wait_for_a_join_stop_the_reading_by_their_bytes() {
     }
     assert_eq!(world.transcript.matches("1 resumed").count(), 1);
 }
+
+#[test]
+fn the_server_publishes_where_somebody_could_join_and_is_told_where_nobody_could() {
+    let mut world = joined_world();
+    for topic in ["topics:matrix", "topics:s", "nowhere:x"] {
+        let publish = ServerPublish {
+            topic: Topic::parse(topic.as_bytes()).unwrap(),
+            event: Bytes::from_static(b"event"),
+            payload: Bytes::from_static(b"{}"),
+        };
+        world.input(Input::ServerPublish(CallId(7), publish));
+    }
+    world.published();
+    world.check(expect![[r#"
+        ts-1 publish topics:matrix #1 event
+        server publish: Err("bad_request")
+        server publish: Err("unmatched topic")
+        server publish: Ok("e1@1")
+    "#]]);
+}

@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ringcast_proto::{NodeId, Topic};
 use serde::{Deserialize, Serialize};
 
+use crate::bench::BenchCommand;
 use crate::settings::ENV_PREFIX;
 
 /// A realtime pub/sub cluster that speaks the Phoenix Channels protocol.
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     Topic(TopicCommand),
     /// Exit 0 if the node whose admin listener is at URL is ready, else 1 (for health checks)
     Health(HealthArgs),
+    /// Load running gateways, and account for every message
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -309,7 +313,10 @@ pub(crate) fn command() -> clap::Command {
 }
 
 fn with_variables(command: clap::Command) -> clap::Command {
-    let one_off = matches!(command.get_name(), "ls");
+    let one_off = matches!(
+        command.get_name(),
+        "ls" | "fanout" | "topics" | "idle" | "idle-worker"
+    );
     let command = command.mut_args(|arg| match arg.get_long() {
         Some(long) if !one_off && !matches!(long, "help" | "version") => {
             let variable = format!("{ENV_PREFIX}{}", long.replace('-', "_").to_uppercase());

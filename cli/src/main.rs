@@ -7,6 +7,7 @@
 
 mod admin;
 mod args;
+mod bench;
 mod cluster;
 mod commands;
 mod listen;
@@ -25,6 +26,7 @@ use clap::FromArgMatches;
 use tokio_util::task::TaskTracker;
 
 use args::{Cli, Command, ConfigCommand, NodeCommand, OutputFormat, RingCommand, TopicCommand};
+use bench::BenchCommand;
 use cluster::Cluster;
 use output::Output;
 use settings::{Environment, Flags, Settings};
@@ -92,6 +94,7 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Coordinator(args) => role(load(flags.and(&args))?, &slips, roles::coordinator::run),
         Command::TopicServer(args) => role(load(flags.and(&args))?, &slips, roles::topic_server::run),
         Command::Gateway(args) => role(load(flags.and(&args))?, &slips, roles::gateway::run),
+        Command::Bench(command) => bench(&command, &load(flags)?),
         command => admin(command, &load(flags)?),
     }
 }
@@ -113,6 +116,14 @@ where
     let ended = runtime.block_on(run(settings));
     runtime.shutdown_timeout(RUNTIME_DEADLINE);
     ended.map(|()| true)
+}
+
+fn bench(command: &BenchCommand, settings: &Settings) -> Result<bool> {
+    telemetry::start_logs(settings, LOGS_OF_COMMANDS)?;
+    bench::run(
+        command,
+        Output::new(settings.output.unwrap_or(OutputFormat::Table)),
+    )
 }
 
 fn admin(command: Command, settings: &Settings) -> Result<bool> {
@@ -154,7 +165,7 @@ async fn ask(command: Command, settings: &Settings) -> Result<bool> {
                 commands::topic::publish(&cluster, &topic, event, payload, output).await?;
             }
         },
-        Command::Health(_) | Command::Config(_) | Command::Completions { .. } => {
+        Command::Health(_) | Command::Bench(_) | Command::Config(_) | Command::Completions { .. } => {
             unreachable!("answered before")
         }
         Command::Dev(_) | Command::Coordinator(_) | Command::TopicServer(_) | Command::Gateway(_) => {

@@ -5,6 +5,7 @@
 
 mod clients;
 mod fanout;
+mod pushes;
 mod replies;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,9 +6,10 @@
 //! *Invariant:* one bind a topic is in flight at most; a publication is passed on only if it follows the cursor.
 //! Leaves out: which frames a session sees (`gateway`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod wanted;
 
-use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
 use ringcast_proto::v1::{self, BindStatus, DeliverStatus};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic};
 
@@ -16,82 +17,13 @@ use crate::backoff::Jitter;
 use crate::gateway::{CallFailed, CallId, Effect};
 use crate::lanes::Lanes;
 use crate::owners::Owners;
-use crate::phoenix::{Json, Serializer};
+use wanted::Bound;
+pub(crate) use wanted::{Member, Wanted};
 
 /// Topics a Bind call carries at most.
 const CALL_TOPICS_MAX: usize = 512;
 /// Members a Bind call carries at most, unless one topic alone has more: some 24 bytes each, far below the 4 MiB limit.
 const CALL_MEMBERS_MAX: usize = 32_768;
-
-/// A session that joined or is joining a topic.
-#[derive(Debug, Clone)]
-pub(crate) struct Member {
-    pub(crate) subject: Bytes,
-    pub(crate) serializer: Serializer,
-    /// The join_ref its event frames carry; null for broadcast-style channels.
-    pub(crate) push_ref: Json,
-    /// Until the owner knows it, it sees nothing.
-    pub(crate) joined: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Bound {
-    to: NodeRef,
-    owner_epoch: OwnerEpoch,
-    seq: u64,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    call: CallId,
-    to: NodeRef,
-    owner_epoch: OwnerEpoch,
-    seq: u64,
-    /// It says that nobody is left.
-    empty: bool,
-}
-
-/// One topic's members here, what the owner knows of them, and the cursor.
-#[derive(Debug, Default)]
-pub(crate) struct Wanted {
-    pub(crate) members: BTreeMap<SessionId, Member>,
-    /// Members that wait for the owner, with the bind that told it (0: none yet).
-    joining: BTreeMap<SessionId, u64>,
-    joined_since: BTreeSet<SessionId>,
-    left_since: BTreeSet<SessionId>,
-    cursor: Option<(Epoch, Offset)>,
-    bound: Option<Bound>,
-    in_flight: Option<InFlight>,
-    /// Some owner may hold members of ours.
-    owner_knows: bool,
-    queued: bool,
-}
-
-impl Wanted {
-    fn up_to_date(&self) -> bool {
-        self.bound.is_some()
-            && self.joined_since.is_empty()
-            && self.left_since.is_empty()
-            && self.owner_knows != self.members.is_empty()
-    }
-
-    /// Those the bind numbered `seq` or an earlier one told the owner about are joined now.
-    fn admit(&mut self, seq: u64) -> Vec<SessionId> {
-        let told: Vec<SessionId> = self
-            .joining
-            .iter()
-            .filter(|(_, told)| (1..=seq).contains(*told))
-            .map(|(&session, _)| session)
-            .collect();
-        for session in &told {
-            self.joining.remove(session);
-            if let Some(member) = self.members.get_mut(session) {
-                member.joined = true;
-            }
-        }
-        told
-    }
-}
 
 /// What became of a delivered entry.
 #[derive(Debug)]
@@ -268,7 +200,7 @@ impl Interest {
                 };
                 wanted.queued = false;
                 self.seq += 1;
-                let bind = build(wanted, slot, &topic, &to, owner_epoch, self.seq, batch.call);
+                let bind = wanted.bind(slot, &topic, &to, owner_epoch, self.seq, batch.call);
                 *members += bind.joined.len() + bind.left.len();
                 batch.binds.push(bind);
                 batch.topics.push((slot, topic));
@@ -484,72 +416,6 @@ impl OwnerBatch {
             binds: Vec::new(),
             topics: Vec::new(),
         }
-    }
-}
-
-/// The bind that brings the owner up to date: a change where it knows the rest, else everything.
-fn build(
-    wanted: &mut Wanted,
-    slot: Slot,
-    topic: &Topic,
-    to: &NodeRef,
-    owner_epoch: OwnerEpoch,
-    seq: u64,
-    call: CallId,
-) -> v1::Bind {
-    let known = wanted
-        .bound
-        .take()
-        .filter(|bound| bound.to == *to && bound.owner_epoch == owner_epoch);
-    let member = |(session, member): (&SessionId, &Member)| v1::Member {
-        session: session.0,
-        subject: member.subject.clone(),
-    };
-    let joined_since = std::mem::take(&mut wanted.joined_since);
-    let left_since = std::mem::take(&mut wanted.left_since);
-    let (prev_seq, joined, left) = match known {
-        Some(bound) => {
-            let joined = joined_since
-                .iter()
-                .filter_map(|id| wanted.members.get_key_value(id))
-                .map(member)
-                .collect();
-            (
-                bound.seq,
-                joined,
-                left_since.into_iter().map(|session| session.0).collect(),
-            )
-        }
-        None => (0, wanted.members.iter().map(member).collect(), Vec::new()),
-    };
-    for told in wanted.joining.values_mut() {
-        *told = seq;
-    }
-    let empty = wanted.members.is_empty();
-    wanted.owner_knows = true;
-    wanted.in_flight = Some(InFlight {
-        call,
-        to: to.clone(),
-        owner_epoch,
-        seq,
-        empty,
-    });
-    v1::Bind {
-        slot: u32::from(slot.0),
-        owner_epoch: owner_epoch.0,
-        topic: Bytes::copy_from_slice(topic.as_bytes()),
-        seq,
-        prev_seq,
-        joined,
-        left,
-        // With a change the owner goes on from where its group stands.
-        cursor: match prev_seq {
-            0 => wanted.cursor.as_ref().map(|(epoch, offset)| v1::Position {
-                epoch: epoch.to_bytes(),
-                offset: offset.0,
-            }),
-            _ => None,
-        },
     }
 }
 

@@ -1,21 +1,21 @@
-//! What clients say, and what they are told: heartbeats, joins, leaves, publishes.
+//! What clients say and are told about their channels: heartbeats, joins, leaves; and in which order it takes effect.
+//!
+//! Leaves out: publishing (`pushes`) and its answers (`replies`).
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ringcast_proto::v1::{self, Target};
 use ringcast_proto::{SessionId, Topic};
 
-use super::replies::{ClientWaiter, Waiter};
 use super::{Effect, Gateway};
 use crate::interest::{Event, Member};
-use crate::phoenix::{self, BadPublish, Json, Message, Payload, PublishBody, Serializer};
+use crate::phoenix::{self, Json, Message, Payload, Serializer};
 use crate::publishing::reason;
-use crate::route::{ClientEvents, Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
+use crate::route::{Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
 use crate::session::{Channel, Joining, Settled};
 
 const OK: &str = "ok";
-const ERROR: &str = "error";
+pub(super) const ERROR: &str = "error";
 const EMPTY: &[u8] = b"{}";
 
 impl Gateway {
@@ -231,78 +231,6 @@ impl Gateway {
         }
     }
 
-    fn push(&mut self, id: SessionId, topic: Topic, message: Message, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let Some(channel) = session.channels.get_mut(&topic) else {
-            return self.unmatched(id, &message, effects);
-        };
-        if channel.is_stale(&message) {
-            return;
-        }
-        let (slot, route, push_ref) = (channel.slot, channel.route, channel.push_ref.clone());
-        let body = if !session.pushes.take(self.limits.pushes, self.now) {
-            Err(reason::RATE_LIMITED)
-        } else if !self.policy.may_publish(&session.subject, &topic) {
-            Err(reason::UNAUTHORIZED)
-        } else {
-            body(route, &message)
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(why) => {
-                return self.reply(
-                    id,
-                    &push_ref,
-                    &message.reference,
-                    &message.topic,
-                    ERROR,
-                    &reason_body(why),
-                    effects,
-                );
-            }
-        };
-        let bytes = body.payload.as_bytes().len();
-        let publish = v1::Publish {
-            number: 0,
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            event: body.event,
-            payload: phoenix::compact(body.payload).0,
-            session: id.0,
-            target: body.target.into(),
-        };
-        let copy_first = matches!(route, Route::Namespace(_)) && body.target == Target::All;
-        let waiter = ClientWaiter {
-            session: id,
-            topic,
-            reference: detached(&message.reference),
-            copy_first,
-            bytes,
-        };
-        if self
-            .publishing
-            .push(slot, publish, Waiter::Client(waiter), self.now)
-            .is_err()
-        {
-            let body = reason_body(reason::OVERLOADED);
-            return self.reply(
-                id,
-                &push_ref,
-                &message.reference,
-                &message.topic,
-                ERROR,
-                &body,
-                effects,
-            );
-        }
-        channel.unanswered += 1;
-        session.unanswered += 1;
-        session.unanswered_bytes += bytes;
-        self.counts.client_publishes += 1;
-        self.pace(id, effects);
-    }
-
     /// Answers a publish, and goes on with what waited for it.
     pub(super) fn reply_to_publish(
         &mut self,
@@ -377,7 +305,7 @@ impl Gateway {
     }
 
     /// Stops reading a session that has too much unanswered, and starts again at half of it.
-    fn pace(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
+    pub(super) fn pace(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -392,7 +320,7 @@ impl Gateway {
     }
 
     /// S6: the topic has no channel, or the session has not joined it.
-    fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
+    pub(super) fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
         let body = reason_body(reason::UNMATCHED_TOPIC);
         self.reply(
             id,
@@ -431,7 +359,7 @@ impl Gateway {
         clippy::too_many_arguments,
         reason = "the five parts of a Phoenix reply, and where it goes"
     )]
-    fn reply(
+    pub(super) fn reply(
         &self,
         id: SessionId,
         join_ref: &Json,
@@ -451,45 +379,6 @@ impl Gateway {
     }
 }
 
-/// What a push asks to have published.
-fn body(route: Route, message: &Message) -> Result<PublishBody, &'static str> {
-    let Payload::Json(payload) = &message.payload else {
-        return Err(reason::BAD_REQUEST);
-    };
-    let event = message.event.as_deref().ok_or(reason::BAD_REQUEST)?;
-    let body = match (route, event) {
-        (Route::Namespace(ClientEvents::Refuse), _) => return Err(reason::UNAUTHORIZED),
-        (_, "publish") => phoenix::publish_body(payload).map_err(|bad| match bad {
-            BadPublish::BadRequest => reason::BAD_REQUEST,
-            BadPublish::Unauthorized => reason::UNAUTHORIZED,
-        })?,
-        (Route::Topics, _) => return Err(reason::BAD_REQUEST),
-        (Route::Namespace(client_events), event) => {
-            if event.is_empty() || event.len() > 255 || !phoenix::is_object(payload) {
-                return Err(reason::BAD_REQUEST);
-            }
-            let target = if client_events == ClientEvents::Others {
-                Target::Others
-            } else {
-                Target::All
-            };
-            PublishBody {
-                event: Bytes::copy_from_slice(event.as_bytes()),
-                payload: payload.clone(),
-                target,
-            }
-        }
-    };
-    // A client could close or confuse all others under these names (B9).
-    let reserved =
-        body.event.starts_with(b"phx_") || body.event.starts_with(b"chan_reply_") || body.event == "gap";
-    if reserved {
-        Err(reason::BAD_REQUEST)
-    } else {
-        Ok(body)
-    }
-}
-
 /// What a message that waits counts among its session's unanswered bytes.
 fn size(message: &Message) -> usize {
     match &message.payload {
@@ -504,11 +393,11 @@ fn size(message: &Message) -> usize {
 }
 
 /// A copy that does not hold on to the buffer the frame came in.
-fn detached(json: &Json) -> Json {
+pub(super) fn detached(json: &Json) -> Json {
     Json(Bytes::copy_from_slice(json.as_bytes()))
 }
 
 /// `{"reason":why}`; the reasons are ours and need no escaping.
-fn reason_body(why: &str) -> Vec<u8> {
+pub(super) fn reason_body(why: &str) -> Vec<u8> {
     format!("{{\"reason\":\"{why}\"}}").into_bytes()
 }

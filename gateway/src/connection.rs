@@ -90,7 +90,14 @@ impl Connection {
     /// Puts a frame into the outbox. After [`Pushed::First`] the caller has to [`Connection::flush`]; at
     /// [`Pushed::Full`] the client is closed as a slow consumer.
     pub(crate) fn push(&self, frame: Bytes, now: Millis) -> Pushed {
-        let pushed = self.outbox().push(frame, now);
+        let mut outbox = self.outbox();
+        if !outbox.has_room(frame.len()) {
+            // A burst within one turn of the hub is not slowness: what the socket takes now does not wait. A write that
+            // fails is found by the task, which reads.
+            drop(outbox.flush(|slices| self.stream.try_write_vectored(slices)));
+        }
+        let pushed = outbox.push(frame, now);
+        drop(outbox);
         if pushed == Pushed::Full {
             self.close_slow(now);
         }
@@ -385,6 +392,24 @@ async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<Ready, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::FRAMES_MAX;
+
+    #[tokio::test]
+    async fn c12_a_burst_beyond_the_bound_does_not_close_a_client_that_reads() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, _client) = (stream.unwrap(), accepted.unwrap().0);
+        stream.writable().await.unwrap();
+        let connection = Connection::new(SessionId(1), Serializer::V2, stream);
+        // Few enough bytes for the socket's buffers, which hold them as a client that reads would.
+        for _ in 0..4 * FRAMES_MAX {
+            let pushed = connection.push("x".into(), Millis(1));
+            assert!(matches!(pushed, Pushed::First | Pushed::Queued), "{pushed:?}");
+        }
+        connection.flush();
+        assert!(connection.outbox().is_empty() && !connection.is_closing());
+    }
 
     #[tokio::test]
     async fn an_idle_connection_costs_little_memory() {

@@ -60,10 +60,15 @@ impl Outbox {
         if self.closing {
             return Pushed::Closing;
         }
-        if self.frames.len() >= FRAMES_MAX || self.bytes + frame.len() > BYTES_MAX {
+        if !self.has_room(frame.len()) {
             return Pushed::Full;
         }
         self.put(frame, now)
+    }
+
+    /// Whether a frame of so many bytes may be pushed.
+    pub(crate) fn has_room(&self, frame_bytes: usize) -> bool {
+        self.frames.len() < FRAMES_MAX && self.bytes + frame_bytes <= BYTES_MAX
     }
 
     /// Puts the last frame there will be. The first close wins.

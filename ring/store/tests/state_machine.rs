@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use ringcast_proto::record::{Key, NodeRecord, PlanId, Planner, Record, Role};
 use ringcast_proto::{Incarnation, Millis, NodeId, NodeRef};
 use ringcast_ring::{Change, Expect, Guard, Op, Revision, Snapshot};
-use ringcast_ring_store::NodeInfo;
 use ringcast_ring_store::state::{BYTES_MAX, Durable, Store};
+use ringcast_ring_store::{NodeInfo, RegisterRefused};
 use serde_json::{Map, json};
 
 #[derive(Debug, Clone)]
@@ -300,4 +300,17 @@ fn a_store_that_is_full_refuses_more_and_takes_less() {
     assert_eq!(put(&mut store, held, 100_000), Err(ringcast_ring::Refused::Full));
     put(&mut store, 0, 1000).unwrap();
     put(&mut store, held, 90_000).unwrap();
+}
+
+#[test]
+fn a_registration_whose_lease_is_over_is_not_answered_as_if_it_held() {
+    let (mut store, op) = (Store::new(Durable::default(), 10, Millis(0)), Op("op".into()));
+    let first = store.register(&info(0), &op, Millis(0)).unwrap();
+    let over = Millis(2001);
+    assert_eq!(store.overdue(over), [first.node.clone()]);
+    let refused = store.register(&info(0), &op, over).unwrap_err();
+    assert!(matches!(refused, RegisterRefused::Taken(_)), "{refused}");
+    store.expire(over);
+    let next = store.register(&info(0), &op, over).unwrap();
+    assert!(next.node.incarnation > first.node.incarnation);
 }

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ringcast_proto::{Incarnation, NodeRef};
+use ringcast_proto::{Incarnation, Millis, NodeRef};
 use ringcast_ring::{Change, Op, Refused, Revision, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
@@ -124,6 +124,9 @@ impl<D: Disk> Writer<D> {
                         for step in steps {
                             store.commit(step, now);
                         }
+                        for answer in &mut answers {
+                            answer.go_on(store, now);
+                        }
                     });
                     answers.into_iter().for_each(Answer::give);
                 }
@@ -203,6 +206,16 @@ impl<D: Disk> Writer<D> {
 }
 
 impl Answer {
+    /// A registration may have been stored long before it was asked for again.
+    fn go_on(&mut self, store: &mut Store, now: Millis) {
+        if let Answer::Register(_, outcome) = self
+            && let Ok(lease) = outcome
+            && let Err(refused) = store.go_on_registered(&lease.node, now)
+        {
+            *outcome = Err(refused);
+        }
+    }
+
     // Whoever no longer waits for an answer learns it by asking again; so a failed send is nothing to handle.
     fn give(self) {
         match self {

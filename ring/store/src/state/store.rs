@@ -87,9 +87,25 @@ impl Store {
             node: node.id.clone(),
             incarnation: Incarnation(revision.0),
         };
+        self.go_on_registered(&node_ref, now)?;
         Ok(Lease {
             node: node_ref,
             ttl: node.ttl,
+        })
+    }
+
+    /// Before a registration is answered: its lease goes on for its TTL from `now`. It may have been granted long ago,
+    /// to a question whose answer was lost, while whoever is answered counts from when it asked last.
+    ///
+    /// # Errors
+    /// [`RegisterRefused`], if that life is over: asked for again, the same `op` begins the next.
+    pub fn go_on_registered(&mut self, node: &NodeRef, now: Millis) -> Result<(), RegisterRefused> {
+        if self.leases.renew(node, now) {
+            return Ok(());
+        }
+        Err(match self.snapshot().node(&node.node) {
+            Some(holder) => RegisterRefused::Taken(Box::new(holder.clone())),
+            None => RegisterRefused::Unknown(format!("{node} ended before it was answered")),
         })
     }
 

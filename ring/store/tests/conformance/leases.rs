@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringcast_proto::record::Key;
 use ringcast_proto::{Incarnation, NodeRef};
-use ringcast_ring::Change;
+use ringcast_ring::{Change, Revision};
 use ringcast_ring_store::{RegisterRefused, RenewError, RingStore, fresh_op};
 use tokio::time::Instant;
 
@@ -98,6 +98,22 @@ pub(crate) async fn a_registration_asked_for_again_is_the_same_one(harness: &imp
         load(&store).await.revision.0,
         first.node.incarnation.0,
         "nothing was written for the second"
+    );
+}
+
+pub(crate) async fn a_registration_asked_for_again_lives_its_ttl_from_then_on(harness: &impl Harness) {
+    let (store, op) = (harness.store(), fresh_op());
+    store.register(&node("ts-1", TTL), &op).await.unwrap();
+    // The answer was lost, and most of the lease went by.
+    tokio::time::sleep(TTL * 2 / 3).await;
+    let asked = Instant::now();
+    let lease = store.register(&node("ts-1", TTL), &op).await.unwrap();
+    let mut watch = store.watch(Revision(lease.node.incarnation.0));
+    removal(&mut watch, &Key::Node(lease.node.node.clone())).await;
+    assert!(
+        asked.elapsed() >= TTL,
+        "whoever is answered counts from here: {:?}",
+        asked.elapsed()
     );
 }
 

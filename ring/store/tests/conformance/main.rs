@@ -38,6 +38,7 @@ macro_rules! conformance {
             node_and_planner_records_go_with_the_lease_at_one_revision,
             an_id_in_use_is_refused_and_its_holder_named,
             a_registration_asked_for_again_is_the_same_one,
+            a_registration_asked_for_again_lives_its_ttl_from_then_on,
             a_released_id_is_free_at_once_and_its_next_life_is_a_later_one,
             removing_a_node_record_ends_its_lease,
         );

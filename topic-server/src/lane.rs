@@ -183,7 +183,12 @@ impl Task {
                     topic,
                     bind_seq,
                 },
-                Says::Stale(owner_epoch) => Input::Stale(owner_epoch),
+                Says::Stale { owner_epoch, from } => Input::Stale {
+                    gateway,
+                    topic,
+                    from,
+                    owner_epoch,
+                },
             };
             if let Some(slot) = self.shared.slot(slot) {
                 slot.tell(input).await;

@@ -87,8 +87,17 @@ pub enum Input {
         /// Its bind counter when it said so. A group bound later than this stays.
         bind_seq: u64,
     },
-    /// Somebody has seen a higher owner_epoch than the one this node sent under.
-    Stale(OwnerEpoch),
+    /// A gateway refused an entry, since it has seen a higher owner_epoch than the one the entry was sent under.
+    Stale {
+        /// Which gateway.
+        gateway: NodeRef,
+        /// Of which topic.
+        topic: Topic,
+        /// The epoch and the offset the entry went on from.
+        from: Cursor,
+        /// The one it has seen.
+        owner_epoch: OwnerEpoch,
+    },
     /// An entry found the gateway's lane full and was dropped.
     Dropped {
         /// Which gateway.

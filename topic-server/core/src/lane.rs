@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ringcast_proto::v1::{DeliverAnswer, DeliverEntry, DeliverException, DeliverStatus};
-use ringcast_proto::{OwnerEpoch, Slot, Topic};
+use ringcast_proto::{Epoch, Offset, OwnerEpoch, Slot, Topic};
 
 use crate::history::weight;
 use crate::{Cursor, Limits};
@@ -44,7 +44,12 @@ pub enum Says {
     /// Nobody there is joined, as of this bind.
     NoInterest(u64),
     /// It has seen this higher owner_epoch.
-    Stale(OwnerEpoch),
+    Stale {
+        /// The one it has seen.
+        owner_epoch: OwnerEpoch,
+        /// What the entry went on from: all after it is still to be had.
+        from: Cursor,
+    },
 }
 
 /// What an answer leads to.
@@ -169,11 +174,18 @@ impl Lane {
             let entry = usize::try_from(exception.index)
                 .ok()
                 .and_then(|index| out.get(index));
-            let Some(exception) = entry.and_then(|entry| read(entry, exception, answer.bind_seq)) else {
+            let read =
+                entry.and_then(|entry| Some((read(entry, exception, answer.bind_seq)?, entry.owner_epoch)));
+            let Some((exception, refused)) = read else {
                 continue;
             };
-            // What waits goes on from the entry that was refused: it would be refused as well.
-            self.forget(&exception.topic);
+            // What waits goes on from the entry that was refused: it would be refused as well. Not so what was sent
+            // under a higher owner_epoch than the one that is stale.
+            let up_to = match exception.says {
+                Says::Stale { .. } => refused,
+                Says::NeedFrom(_) | Says::NoInterest(_) => u64::MAX,
+            };
+            self.forget(&exception.topic, up_to);
             answered.exceptions.push(exception);
         }
         if self.waiting_bytes <= self.limits.lane_bytes_max / 2 {
@@ -188,7 +200,8 @@ impl Lane {
         self.waiting_bytes
     }
 
-    fn forget(&mut self, topic: &Topic) {
+    /// Drops what waits of `topic` under owner_epochs up to this one.
+    fn forget(&mut self, topic: &Topic, up_to: u64) {
         if !self.newest.contains_key(topic.as_bytes()) {
             return;
         }
@@ -197,7 +210,7 @@ impl Lane {
         self.waiting_bytes = 0;
         for waiting in all
             .into_iter()
-            .filter(|waiting| waiting.entry.topic != topic.as_bytes())
+            .filter(|Waiting { entry, .. }| entry.topic != topic.as_bytes() || entry.owner_epoch > up_to)
         {
             self.append(waiting);
         }
@@ -241,7 +254,13 @@ fn read(entry: &DeliverEntry, exception: &DeliverException, bind_seq: u64) -> Op
         DeliverStatus::Unspecified => return None,
         DeliverStatus::NeedFrom => Says::NeedFrom(Cursor::parse(exception.cursor.as_ref()?).ok()?),
         DeliverStatus::NoInterest => Says::NoInterest(bind_seq),
-        DeliverStatus::Stale => Says::Stale(OwnerEpoch(exception.owner_epoch)),
+        DeliverStatus::Stale => Says::Stale {
+            owner_epoch: OwnerEpoch(exception.owner_epoch),
+            from: Cursor {
+                epoch: Epoch::parse(&entry.epoch).ok()?,
+                offset: Offset(entry.prev_offset),
+            },
+        },
     };
     Some(Exception {
         slot: slot_of(entry),
@@ -365,5 +384,39 @@ mod tests {
         });
         assert_eq!(answered.exceptions.len(), 1);
         assert_eq!(call(&mut lane), [("b".into(), 0, 1)]);
+    }
+
+    #[test]
+    fn what_waits_under_a_newer_owner_epoch_outlives_a_stale_entry() {
+        let under = |owner_epoch, prev_offset| DeliverEntry {
+            owner_epoch,
+            epoch: Bytes::from_static(b"e"),
+            ..entry("a", prev_offset, 1)
+        };
+        let mut lane = Lane::new(Limits::default());
+        lane.push(under(1, 5)).unwrap();
+        lane.next_call();
+        lane.push(under(1, 6)).unwrap();
+        lane.push(under(2, 5)).unwrap();
+        let exceptions = vec![DeliverException {
+            index: 0,
+            status: DeliverStatus::Stale.into(),
+            cursor: None,
+            owner_epoch: 2,
+        }];
+        let answered = lane.answered(&DeliverAnswer {
+            exceptions,
+            ..DeliverAnswer::default()
+        });
+        let says = Says::Stale {
+            owner_epoch: OwnerEpoch(2),
+            from: Cursor {
+                epoch: Epoch::parse(b"e").unwrap(),
+                offset: Offset(5),
+            },
+        };
+        assert_eq!(answered.exceptions[0].says, says);
+        assert_eq!(call(&mut lane), [("a".into(), 5, 1)]);
+        assert_eq!(lane.next_call().unwrap()[0].owner_epoch, 2);
     }
 }

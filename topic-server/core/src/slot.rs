@@ -130,7 +130,15 @@ impl Slot {
                 topic,
                 bind_seq,
             } => self.no_interest(&gateway, &topic, bind_seq),
-            Input::Stale(owner_epoch) => self.hear(owner_epoch, effects),
+            Input::Stale {
+                gateway,
+                topic,
+                from,
+                owner_epoch,
+            } => {
+                self.hear(owner_epoch, effects);
+                self.unsent(&gateway, &topic, &from);
+            }
             Input::Dropped { gateway, topic, from } => self.dropped(gateway, topic, &from),
             Input::LaneRoom(gateway) => self.lane_room(&gateway),
             Input::GatewayGone(gateway) => {
@@ -214,6 +222,19 @@ impl Slot {
         if let Some(group) = topic.groups.get_mut(gateway) {
             group.sent = sent;
             group.from_other_epoch = from_other_epoch;
+        }
+    }
+
+    /// What followed `from` did not arrive. It goes out again under the owner_epoch this node serves under by then.
+    fn unsent(&mut self, gateway: &NodeRef, name: &TopicName, from: &Cursor) {
+        let Some(topic) = self
+            .touch(name.as_str())
+            .filter(|topic| topic.epoch == from.epoch)
+        else {
+            return;
+        };
+        if let Some(group) = topic.groups.get_mut(gateway) {
+            group.sent = group.sent.min(from.offset);
         }
     }
 

@@ -113,7 +113,19 @@ impl Desk {
                 topic: topic(),
                 bind_seq: number(words[1]),
             },
-            "stale" => Input::Stale(OwnerEpoch(number(words[0]))),
+            // stale GATEWAY OFFSET OWNER_EPOCH: it refused what followed the offset, for it has seen the owner_epoch.
+            "stale" => {
+                let from = Cursor {
+                    epoch: self.epoch(),
+                    offset: Offset(number(words[1])),
+                };
+                Input::Stale {
+                    gateway: node(words[0]),
+                    topic: topic(),
+                    from,
+                    owner_epoch: OwnerEpoch(number(words[2])),
+                }
+            }
             "dropped" => {
                 let from = Cursor {
                     epoch: self.epoch(),

@@ -114,7 +114,7 @@ fn who_asks_the_wrong_node_is_told_the_owner() {
 #[test]
 fn a_higher_owner_epoch_stops_everything_until_the_store_has_spoken() {
     check(
-        "bind gw-1 1 +1 | publish a knowing 2 | publish b | flush | confirmed 1 | publish c | flush | stale 3 | publish d | own 3 | publish e",
+        "bind gw-1 1 +1 | publish a knowing 2 | publish b | flush | confirmed 1 | publish c | flush | stale gw-1 1 3 | publish d | own 3 | publish e",
         expect![[r#"
             bound OK e1@0 head 0
             behind
@@ -254,6 +254,21 @@ fn a_gateway_that_missed_something_gets_it_again() {
             -> e1@4
             gw-1 <- after 3: @4 d
             -> e1@5
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_refused_as_stale_goes_out_again_once_this_node_serves() {
+    check(
+        "bind gw-1 1 +1 | publish a b | flush | fenced | life 8 | own 2 1 | stale gw-1 0 2 | flush | stale gw-1 1 3 | flush | confirmed 2 | flush",
+        expect![[r#"
+            bound OK e1@0 head 0
+            -> e1@1 e1@2
+            gw-1 <- after 0: @1 a, @2 b
+            gw-1 <- after 0: @1 a, @2 b
+            behind
+            gw-1 <- after 1: @2 b
         "#]],
     );
 }

@@ -145,13 +145,18 @@ impl Slot {
             (Some(seq), _) if bind.seq <= seq => {}
             (Some(seq), Some(prev_seq)) if prev_seq != seq => return status(BindStatus::NeedFull),
             (None, Some(_)) => return status(BindStatus::NeedFull),
+            // Overtaken by a later one, after which there was no group: its members have left since, or are told again.
+            (None, None) if bind.seq <= self.gateways.unbound(&from) => {}
             // Nobody was, and nobody is: not worth making a topic for.
-            (None, None) if bind.joined.is_empty() => {}
+            (None, None) if bind.joined.is_empty() => self.gateways.unbind(&from, bind.seq),
             (_, _) => {
                 let Some(topic) = self.touch_or_create(name.as_str(), moment) else {
                     return status(BindStatus::TooManyTopics);
                 };
                 regroup(topic, &from, &bind);
+                if !topic.groups.contains_key(&from) {
+                    self.gateways.unbind(&from, bind.seq);
+                }
             }
         }
         let ok = status(BindStatus::Ok);

@@ -21,6 +21,9 @@ pub(crate) struct Gateways {
 struct Heard {
     incarnation: Incarnation,
     gone: bool,
+    /// The highest number of a bind after which it had no group. It gives every bind it sends the next number, whatever
+    /// the topic, so what comes with a lower one is late.
+    unbound: u64,
     publisher: Publisher,
 }
 
@@ -76,6 +79,20 @@ impl Gateways {
         }
     }
 
+    /// The highest bind after which a topic had no group of this admitted gateway.
+    pub(crate) fn unbound(&self, from: &NodeRef) -> u64 {
+        self.heard.get(&from.node).map_or(0, |heard| heard.unbound)
+    }
+
+    /// After the bind `seq` there is no group of this life of a gateway in one topic.
+    pub(crate) fn unbind(&mut self, from: &NodeRef, seq: u64) {
+        if let Some(heard) = self.heard.get_mut(&from.node)
+            && heard.incarnation == from.incarnation
+        {
+            heard.unbound = heard.unbound.max(seq);
+        }
+    }
+
     /// What an admitted gateway has published.
     pub(crate) fn publisher(&mut self, from: &NodeRef) -> Option<&mut Publisher> {
         self.heard.get_mut(&from.node).map(|heard| &mut heard.publisher)
@@ -87,6 +104,7 @@ impl Heard {
         Heard {
             incarnation,
             gone,
+            unbound: 0,
             publisher: Publisher::default(),
         }
     }

@@ -242,9 +242,14 @@ impl Slot {
         let Some(topic) = self.touch(name.as_str()) else {
             return;
         };
-        topic
-            .groups
-            .retain(|node, group| node != gateway || group.seq > bind_seq);
+        if let Some(group) = topic.groups.get(gateway)
+            && group.seq <= bind_seq
+        {
+            // Not `bind_seq`: binds of other topics with lower numbers may be on their way.
+            let seq = group.seq;
+            topic.groups.remove(gateway);
+            self.gateways.unbind(gateway, seq);
+        }
     }
 
     fn dropped(&mut self, gateway: NodeRef, name: TopicName, from: &Cursor) {

@@ -274,6 +274,32 @@ fn what_was_refused_as_stale_goes_out_again_once_this_node_serves() {
 }
 
 #[test]
+fn a_bind_that_was_overtaken_by_the_leave_of_all_makes_no_group() {
+    let late = "bind gw-1 5 +1 | publish a | flush | show | bind gw-1 7 +2 | members 0 9";
+    let expected = expect![[r#"
+        bound OK
+        bound OK
+        -> e1@1
+        shown: @1 members 0 history 1
+        bound OK e1@1 head 1
+        members 2@gw-1
+    "#]];
+    check(&format!("bind gw-1 6 | {late}"), expected);
+    check(
+        &format!("bind gw-1 4 +1 | bind gw-1 6<4 -1 | flush | {late}"),
+        expect![[r#"
+            bound OK e1@0 head 0
+            bound OK e1@0 head 0
+            bound OK
+            -> e2@1
+            shown: @1 members 0 history 1
+            bound OK e2@1 head 1
+            members 2@gw-1
+        "#]],
+    );
+}
+
+#[test]
 fn a_gateway_that_is_gone_stays_gone_and_its_next_life_begins_anew() {
     check(
         "bind gw-1#1 1 +1 | gone gw-1#1 | publish a | flush | bind gw-1#1 2 +1 | bind gw-1#5 1 +2 | publish b by gw-1#5 1 | flush | publish c by gw-1#1 1",

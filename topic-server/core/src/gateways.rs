@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ringcast_proto::{Incarnation, NodeId, NodeRef, v1};
 
-/// Outcomes kept a gateway: as many as one call can ask for again.
+/// Outcomes kept a gateway at most: as many as one call can ask for again.
 const KEPT_MAX: usize = 512;
 
 /// Gateways that are gone and remembered as such, so that a call they sent before cannot bring them back. Such a call
@@ -131,6 +131,19 @@ impl Publisher {
         )
     }
 
+    /// A call begins with the number `first` and has `len` publishes. The gateway repeats from its first undecided
+    /// number on, so it knows what became of those before, and they can go.
+    pub(crate) fn called(&mut self, first: u64, len: usize) {
+        while self.kept.front().is_some_and(|outcome| outcome.number < first) {
+            self.kept.pop_front();
+        }
+        // There is one of these a slot and gateway: what one burst took must not stay for ever.
+        let enough = self.kept.len().max(len);
+        if self.kept.capacity() > 4 * enough.max(4) {
+            self.kept.shrink_to(enough);
+        }
+    }
+
     /// Remembers what became of a new number.
     pub(crate) fn decide(&mut self, outcome: &v1::PublishOutcome) {
         if outcome.number == 0 {
@@ -206,5 +219,28 @@ mod tests {
         assert_eq!(publisher.decided(88), Some(refused(88, v1::Refusal::StaleNumber)));
         assert_eq!(publisher.decided(601), None);
         assert_eq!(publisher.decided(0), None);
+    }
+
+    #[test]
+    fn what_a_gateway_no_longer_asks_for_is_let_go() {
+        let mut publisher = Publisher::default();
+        publisher.called(1, 500);
+        for number in 1..=500 {
+            publisher.decide(&refused(number, v1::Refusal::TooLarge));
+        }
+        publisher.called(1, 500);
+        assert_eq!(
+            publisher.kept.len(),
+            500,
+            "a repeated call finds all of its outcomes"
+        );
+        publisher.called(499, 3);
+        assert_eq!(publisher.decided(499), Some(refused(499, v1::Refusal::TooLarge)));
+        assert_eq!(
+            publisher.decided(498),
+            Some(refused(498, v1::Refusal::StaleNumber))
+        );
+        assert_eq!(publisher.decided(501), None);
+        assert!(publisher.kept.capacity() < 20, "{}", publisher.kept.capacity());
     }
 }

@@ -41,6 +41,10 @@ impl Slot {
             Ok(mine) => {
                 answer.owner_epoch = mine.0;
                 answer.outcomes.reserve_exact(publishes.len());
+                let first = publishes.iter().map(|publish| publish.number).min();
+                if let (Some(first), Some(publisher)) = (first, self.gateways.publisher(&from)) {
+                    publisher.called(first, publishes.len());
+                }
                 for publish in publishes {
                     let kept = self
                         .gateways

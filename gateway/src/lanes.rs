@@ -79,10 +79,16 @@ impl Lanes {
         self.cluster.store_connected()
     }
 
-    /// Keeps a lane to every owner of a slot that is registered, and no other.
+    /// Keeps a lane to every owner of a slot that is registered, and to no node that is not registered. A node is
+    /// reached for as long as its lane is there, also while it owns nothing: it is greeted once a lane.
     pub(crate) fn follow(&mut self, table: &SlotTable) {
-        self.lanes
-            .retain(|node, lane| table.address(node) == Some(&lane.address));
+        self.lanes.retain(|node, lane| {
+            let stays = table.address(node) == Some(&lane.address);
+            if !stays {
+                self.cluster.lane_gone(node);
+            }
+            stays
+        });
         for owner in table.owners() {
             let Some(address) = table.address(&owner) else {
                 continue;
@@ -218,5 +224,106 @@ fn count_failure<T>(metrics: &Metrics, outcome: &Result<T, CallFailed>) {
     if let Err(failed) = outcome {
         metrics.call_failed();
         tracing::debug!(%failed, "call to a topic server");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+mod tests {
+    use ringcast_proto::record::{Birth, Cause, FORMAT, Key, NodeRecord, Record, Role, SlotRecord};
+    use ringcast_proto::{OwnerEpoch, Slot};
+    use ringcast_ring::{Op, Revision, Snapshot, Stored};
+    use ringcast_ring_store::{AnyStore, Membership, Memory, Mirror, NodeInfo};
+
+    use super::*;
+
+    fn node_record(role: Role, incarnation: u64) -> NodeRecord {
+        NodeRecord {
+            incarnation: Incarnation(incarnation),
+            role,
+            advertise: "127.0.0.1:9".to_owned(),
+            build: String::new(),
+            ready: false,
+            rest: Default::default(),
+        }
+    }
+
+    fn owner(id: &str) -> NodeRef {
+        NodeRef {
+            node: id.parse().unwrap(),
+            incarnation: Incarnation(5),
+        }
+    }
+
+    /// One slot, owned by `id`; the registered topic servers.
+    fn table(id: &str, registered: &[&str]) -> SlotTable {
+        let birth = Birth {
+            format: FORMAT,
+            cluster_id: "c".to_owned(),
+            slots: 1,
+            seed: 7,
+            rest: Default::default(),
+        };
+        let slot = SlotRecord {
+            owner_epoch: OwnerEpoch(1),
+            base: OwnerEpoch(1),
+            owner: owner(id),
+            replica: None,
+            moving: None,
+            cause: Cause::Birth,
+            rest: Default::default(),
+        };
+        let nodes = registered.iter().map(|id| {
+            let record = Record::Node(node_record(Role::TopicServer, 5));
+            (Key::Node(id.parse().unwrap()), record)
+        });
+        let records = [
+            (Key::Birth, Record::Birth(birth)),
+            (Key::Slot(Slot(0)), Record::Slot(slot)),
+        ];
+        let mut snapshot = Snapshot::default();
+        for (key, record) in records.into_iter().chain(nodes) {
+            let (revision, op) = (Revision(1), Op(String::new()));
+            snapshot.records.insert(key, Stored { revision, op, record });
+        }
+        SlotTable::from_snapshot(&snapshot).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_reached_for_as_long_as_its_lane_is_there() {
+        let store = AnyStore::Memory(Memory::start().unwrap());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let _stop = stop.clone().drop_guard();
+        let info = NodeInfo {
+            id: "gw-1".parse().unwrap(),
+            record: node_record(Role::Gateway, 0),
+            ttl: Duration::from_secs(30),
+        };
+        let membership = Membership::join(store.clone(), info, Duration::ZERO)
+            .await
+            .unwrap();
+        let mirror = Mirror::start(store, &tasks, stop.clone());
+        let cluster = Arc::new(Cluster::new(membership.lease(), mirror));
+        let (hub, _inbox) = crate::hub::mailbox();
+        let metrics = Metrics::register(&metrics::NoopRecorder, &"gw-1".parse().unwrap());
+        let life = membership.lease().node().incarnation;
+        let mut lanes = Lanes::new(cluster.clone(), hub, tasks, stop, metrics, life);
+
+        let both = ["ts-1", "ts-2"];
+        lanes.follow(&table("ts-1", &both));
+        cluster.reached(owner("ts-1"));
+        lanes.follow(&table("ts-2", &both));
+        lanes.follow(&table("ts-1", &both));
+        assert!(
+            cluster.has_reached(&owner("ts-1")),
+            "its lane stayed, nobody greets it again"
+        );
+
+        lanes.follow(&table("ts-2", &["ts-2"]));
+        lanes.follow(&table("ts-1", &both));
+        assert!(
+            !cluster.has_reached(&owner("ts-1")),
+            "a new lane begins with a greeting"
+        );
     }
 }

@@ -90,9 +90,14 @@ impl Cluster {
         self.reached_nodes().insert(node);
     }
 
-    /// Only these nodes matter from now on.
-    pub(crate) fn retain_reached(&self, nodes: &BTreeSet<NodeRef>) {
-        self.reached_nodes().retain(|node| nodes.contains(node));
+    /// There is no lane to `node` any more: the next one begins with a greeting.
+    pub(crate) fn lane_gone(&self, node: &NodeRef) {
+        self.reached_nodes().remove(node);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_reached(&self, node: &NodeRef) -> bool {
+        self.reached_nodes().contains(node)
     }
 
     fn reached_nodes(&self) -> MutexGuard<'_, BTreeSet<NodeRef>> {
@@ -174,7 +179,6 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, hub: Hub) {
                 .as_ref()
                 .is_none_or(|shown| shown.revision() < table.revision());
             if newer {
-                cluster.retain_reached(&table.owners());
                 cluster.table.store(Some(Arc::clone(&table)));
                 if hub.table(table).await.is_err() {
                     return;

@@ -173,12 +173,8 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, hub: Hub) {
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         if let Some(table) = SlotTable::from_snapshot(&snapshot).map(Arc::new) {
-            let newer = cluster
-                .table
-                .load()
-                .as_ref()
-                .is_none_or(|shown| shown.revision() < table.revision());
-            if newer {
+            let news = supersedes(&table, cluster.table.load().as_deref());
+            if news {
                 cluster.table.store(Some(Arc::clone(&table)));
                 if hub.table(table).await.is_err() {
                     return;
@@ -189,6 +185,12 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, hub: Hub) {
             return;
         }
     }
+}
+
+/// Whether `table` is to be shown in place of `shown`. A load that puts right what a watch missed is of the revision the
+/// watch had come to, and says something else.
+fn supersedes(table: &SlotTable, shown: Option<&SlotTable>) -> bool {
+    shown.is_none_or(|shown| shown.revision() <= table.revision() && shown != table)
 }
 
 /// Tells the hub of every life of this node after the one it began with.
@@ -207,5 +209,41 @@ pub(crate) async fn stand(mut standing: watch::Receiver<Standing>, first: Incarn
         if standing.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+mod tests {
+    use ringcast_proto::record::{Birth, FORMAT, Key, Record};
+    use ringcast_ring::{Op, Revision, Snapshot, Stored};
+
+    use super::*;
+
+    fn table(revision: u64, seed: u64) -> SlotTable {
+        let birth = Birth {
+            format: FORMAT,
+            cluster_id: "c".to_owned(),
+            slots: 1,
+            seed,
+            rest: Default::default(),
+        };
+        let (revision, op, record) = (Revision(revision), Op(String::new()), Record::Birth(birth));
+        let stored = Stored { revision, op, record };
+        let snapshot = Snapshot {
+            revision,
+            records: [(Key::Birth, stored)].into(),
+        };
+        SlotTable::from_snapshot(&snapshot).unwrap()
+    }
+
+    #[test]
+    fn a_table_put_right_at_the_same_revision_is_shown() {
+        let shown = table(5, 1);
+        assert!(supersedes(&table(5, 2), Some(&shown)));
+        assert!(supersedes(&table(6, 1), Some(&shown)));
+        assert!(supersedes(&shown, None));
+        assert!(!supersedes(&table(5, 1), Some(&shown)), "nothing new");
+        assert!(!supersedes(&table(4, 2), Some(&shown)), "it never goes back");
     }
 }

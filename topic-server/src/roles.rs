@@ -36,7 +36,7 @@ pub(crate) struct Roles {
     pub(crate) told: Vec<Option<(Incarnation, Revision)>>,
     pub(crate) claimed: Option<Instant>,
     /// The life and the snapshot that were followed last.
-    pub(crate) followed: Option<(Incarnation, Revision)>,
+    pub(crate) followed: Option<(Incarnation, Arc<Snapshot>)>,
 }
 
 /// A slot's task ended although the server goes on: its topics are lost, and nobody would serve them.
@@ -150,8 +150,9 @@ impl Roles {
         }
     }
 
-    async fn follow(&mut self, snapshot: &Snapshot, life: Incarnation) {
-        if self.followed.replace((life, snapshot.revision)) == Some((life, snapshot.revision)) {
+    async fn follow(&mut self, snapshot: &Arc<Snapshot>, life: Incarnation) {
+        let followed = self.followed.replace((life, snapshot.clone()));
+        if followed.is_some_and(|followed| is_same(&followed, life, snapshot)) {
             return;
         }
         let mut ready = *self.readiness.borrow();
@@ -165,7 +166,7 @@ impl Roles {
                 .table
                 .load()
                 .as_ref()
-                .is_some_and(|known| known.revision() == table.revision());
+                .is_some_and(|known| **known == table);
             if !known {
                 self.shared.table.store(Some(Arc::new(table)));
             }
@@ -243,9 +244,29 @@ impl Roles {
     }
 }
 
+/// Whether there is nothing to follow. Not by revision: a load that puts right what a watch missed is of the revision the
+/// watch had come to, and says something else.
+fn is_same((life, shown): &(Incarnation, Arc<Snapshot>), now: Incarnation, snapshot: &Arc<Snapshot>) -> bool {
+    *life == now && Arc::ptr_eq(shown, snapshot)
+}
+
 /// What epochs are made of.
 fn entropy() -> u128 {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the operating system has random bytes");
     u128::from_le_bytes(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_put_right_at_the_same_revision_is_followed() {
+        let (life, shown) = (Incarnation(3), Arc::new(Snapshot::default()));
+        let followed = (life, shown.clone());
+        assert!(is_same(&followed, life, &shown));
+        assert!(!is_same(&followed, life, &Arc::new(Snapshot::default())));
+        assert!(!is_same(&followed, Incarnation(4), &shown));
+    }
 }

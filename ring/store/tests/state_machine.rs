@@ -307,7 +307,7 @@ fn a_registration_whose_lease_is_over_is_not_answered_as_if_it_held() {
     let (mut store, op) = (Store::new(Durable::default(), 10, Millis(0)), Op("op".into()));
     let first = store.register(&info(0), &op, Millis(0)).unwrap();
     let over = Millis(2001);
-    assert_eq!(store.overdue(over), [first.node.clone()]);
+    assert_eq!(store.overdue(over), std::slice::from_ref(&first.node));
     let refused = store.register(&info(0), &op, over).unwrap_err();
     assert!(matches!(refused, RegisterRefused::Taken(_)), "{refused}");
     store.expire(over);

@@ -56,6 +56,9 @@ pub enum RunError {
     /// Its listener failed.
     #[error("serve gateways: {0}")]
     Serve(#[from] tonic::transport::Error),
+    /// A bug: something that goes on for as long as the server does ended by itself.
+    #[error("the task {0} ended by itself")]
+    Task(&'static str),
     /// A bug: nobody would serve the slot.
     #[error(transparent)]
     Slot(#[from] SlotEnded),
@@ -188,10 +191,10 @@ async fn serve(
     );
     let touch = touch::run(shared.clone(), config.store.clone(), mirror.clone());
     let (ended, touches_ended) = (shared.stop.clone(), shared.stop.clone());
-    shared
+    let mut planner_task = shared
         .tasks
         .spawn(async move { ended.run_until_cancelled(planner).await }.in_current_span());
-    shared
+    let mut touch_task = shared
         .tasks
         .spawn(async move { touches_ended.run_until_cancelled(touch).await }.in_current_span());
     let roles = Roles {
@@ -220,8 +223,10 @@ async fn serve(
         biased;
         // Asked to end.
         () = stop.cancelled() => {}
-        // A slot ended, which is a bug.
-        ended = &mut roles => return ended.map_err(RunError::from),
+        // A slot ended, or what roles follow: a bug, as it is where the planner or the touches end by themselves.
+        ended = &mut roles => return Err(ended.map_or_else(RunError::from, |()| RunError::Task("roles"))),
+        _ = &mut planner_task => return Err(RunError::Task("planner")),
+        _ = &mut touch_task => return Err(RunError::Task("touch")),
         // The listener failed.
         ended = &mut server => return ended.map_err(RunError::from),
     }

@@ -228,6 +228,22 @@ impl Client {
         .await
     }
 
+    /// It has joined `topics:quiet` under the join_ref "1", and is still joined, still served, and was told nothing else.
+    ///
+    /// # Errors
+    /// Something else came, or nothing did.
+    pub async fn undisturbed(&mut self) -> Result<()> {
+        let publish = r#"["1","2","topics:quiet","publish",["e",{}]]"#;
+        let reply = r#"["1","2","topics:quiet","phx_reply",{"status":"ok","response":{}}]"#;
+        let served = async {
+            self.nothing_else().await?;
+            self.ask(publish, reply).await?;
+            self.expect(r#"["1",null,"topics:quiet","e",{}]"#).await?;
+            self.nothing_else().await
+        };
+        served.await.context("a bystander was disturbed")
+    }
+
     /// Closes with this code, or with none, and gives the code of the echo.
     ///
     /// # Errors

@@ -19,23 +19,6 @@ async fn with_bystander() -> Result<(Cluster, Client)> {
     Ok((cluster, bystander))
 }
 
-/// It is still joined and still served.
-async fn undisturbed(bystander: &mut Client) -> Result<()> {
-    bystander.nothing_else().await?;
-    let publish = r#"["1","2","topics:quiet","publish",["e",{}]]"#;
-    bystander
-        .ask(
-            publish,
-            r#"["1","2","topics:quiet","phx_reply",{"status":"ok","response":{}}]"#,
-        )
-        .await?;
-    bystander.expect(r#"["1",null,"topics:quiet","e",{}]"#).await?;
-    bystander
-        .nothing_else()
-        .await
-        .context("a bystander was disturbed")
-}
-
 /// C1, section 2.
 #[tokio::test]
 async fn a_text_that_is_no_message_closes_that_connection_with_1011() -> Result<()> {
@@ -82,7 +65,7 @@ async fn a_text_that_is_no_message_closes_that_connection_with_1011() -> Result<
     client
         .ask(r#"[null,"1","phoenix","heartbeat",{},6,"seven"]"#, answer)
         .await?;
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -108,7 +91,7 @@ async fn a_binary_that_is_no_message_closes_that_connection_with_1011() -> Resul
             .await
             .with_context(|| format!("after {bytes:?}"))?;
     }
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -228,7 +211,7 @@ async fn a_frame_against_the_websocket_rules_closes_with_the_code_of_its_rule() 
         frames.contains(&(FIN | 0xA, b"p".to_vec())),
         "no pong in {frames:?}"
     );
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -267,7 +250,7 @@ async fn a_half_open_connection_is_let_go() -> Result<()> {
         "let go after {:?}",
         start.elapsed()
     );
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -350,7 +333,7 @@ async fn a_handshake_that_is_none_gets_its_status() -> Result<()> {
         Ok(())
     });
     try_join_all(checked).await?;
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -380,7 +363,7 @@ async fn a_head_over_its_bounds_gets_431_or_is_cut_off() -> Result<()> {
                 );
             }
         }
-        undisturbed(&mut bystander).await?;
+        bystander.undisturbed().await?;
     }
     cluster.finish()
 }
@@ -435,7 +418,7 @@ async fn a_payload_nested_too_deep_is_refused_and_the_connection_stays() -> Resu
             .await?;
     }
     client.nothing_else().await?;
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -452,7 +435,7 @@ async fn without_file_descriptors_those_connected_go_on_and_others_come_in_later
     let gateway = cluster.listen("gw-1")?;
     let mut bystander = Client::connect(gateway).await?;
     bystander.join("1", "topics:quiet").await?;
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     let mut crowd = Vec::new();
     for _ in 0..120 {
         crowd.push(Raw::connect(gateway).await?);
@@ -477,11 +460,11 @@ async fn without_file_descriptors_those_connected_go_on_and_others_come_in_later
         "it says so in {} lines",
         log.0.lines().count()
     );
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     crowd.clear();
     let mut late = Client::connect(gateway).await?;
     late.join("1", "topics:late").await?;
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 
@@ -504,6 +487,6 @@ async fn the_admin_listener_answers_nonsense_with_4xx() -> Result<()> {
         let answer = http::request(admin, request).await?;
         ensure!(answer.status == least, "{request:?}: {answer:?}");
     }
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }

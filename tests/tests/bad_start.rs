@@ -9,23 +9,6 @@ use ringcast_tests::cluster::Shape;
 use ringcast_tests::ports::Port;
 use ringcast_tests::{Client, Cluster, cli};
 
-/// It is still joined and still served.
-async fn undisturbed(bystander: &mut Client) -> Result<()> {
-    bystander.nothing_else().await?;
-    let publish = r#"["1","2","topics:quiet","publish",["e",{}]]"#;
-    bystander
-        .ask(
-            publish,
-            r#"["1","2","topics:quiet","phx_reply",{"status":"ok","response":{}}]"#,
-        )
-        .await?;
-    bystander.expect(r#"["1",null,"topics:quiet","e",{}]"#).await?;
-    bystander
-        .nothing_else()
-        .await
-        .context("a bystander was disturbed")
-}
-
 /// Exit 1 and a sentence that names the port, for every role.
 #[tokio::test]
 async fn a_port_in_use_is_named_and_ends_the_process() -> Result<()> {
@@ -163,7 +146,7 @@ async fn an_id_in_use_is_refused_after_6_s_and_its_holder_is_named() -> Result<(
     ];
     let output = cli::run(&server).await?;
     ensure!(output.code == 1 && output.stderr.contains("ts-1"), "{output:?}");
-    undisturbed(&mut bystander).await?;
+    bystander.undisturbed().await?;
     cluster.finish()
 }
 

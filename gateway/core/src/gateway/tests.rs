@@ -823,3 +823,43 @@ fn the_server_publishes_where_somebody_could_join_and_is_told_where_nobody_could
         server publish: Ok("e1@1")
     "#]]);
 }
+
+#[test]
+fn a_refused_join_does_not_make_others_of_its_slot_wait() {
+    let mut world = World::new();
+    world.open(1, Serializer::V2);
+    world.say(1, JOIN);
+    // Another topic of the same slot.
+    let table = table("ts-1", 1);
+    let slot = table.slot_of(b"topics:matrix");
+    let other = (0..)
+        .map(|n| format!("topics:other{n}"))
+        .find(|topic| table.slot_of(topic.as_bytes()) == slot);
+    let other = other.expect("one in four");
+    let (call, _) = world.binds.remove(0);
+    let outcome = v1::BindOutcome {
+        status: v1::BindStatus::TooManyTopics.into(),
+        owner_epoch: 1,
+        ..Default::default()
+    };
+    world.input(Input::Bound(
+        call,
+        Ok(v1::BindAnswer {
+            incarnation: 1,
+            outcomes: vec![outcome],
+        }),
+    ));
+    world.transcript.clear();
+    world.say(1, &format!("['2','2','{other}','phx_join',{{}}]"));
+    assert_eq!(world.binds.len(), 1, "bound at once: {}", world.transcript);
+    world.bound();
+    assert!(
+        world.transcript.contains("\"2\",\"2\"") && world.transcript.contains("\"ok\""),
+        "{}",
+        world.transcript
+    );
+    assert!(
+        !world.gateway.interest.busy(),
+        "nothing is left of the refused topic"
+    );
+}

@@ -232,8 +232,11 @@ fn count_failure<T>(metrics: &Metrics, outcome: &Result<T, CallFailed>) {
 mod tests {
     use ringcast_proto::record::{Birth, Cause, FORMAT, Key, NodeRecord, Record, Role, SlotRecord};
     use ringcast_proto::{OwnerEpoch, Slot};
-    use ringcast_ring::{Op, Revision, Snapshot, Stored};
-    use ringcast_ring_store::{AnyStore, Membership, Memory, Mirror, NodeInfo};
+    use ringcast_ring::{Change, Op, Revision, Snapshot, Stored};
+    use ringcast_ring_store::{
+        AnyStore, Membership, Memory, Mirror, NodeInfo, RingStore, Standing, fresh_op,
+    };
+    use tokio_util::sync::DropGuard;
 
     use super::*;
 
@@ -289,11 +292,9 @@ mod tests {
         SlotTable::from_snapshot(&snapshot).unwrap()
     }
 
-    #[tokio::test]
-    async fn an_owner_is_reached_for_as_long_as_its_lane_is_there() {
-        let store = AnyStore::Memory(Memory::start().unwrap());
+    /// A registered gateway that has called nobody yet, and what ends it.
+    async fn gateway(store: &AnyStore) -> (Lanes, Arc<Cluster>, Membership, DropGuard) {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let _stop = stop.clone().drop_guard();
         let info = NodeInfo {
             id: "gw-1".parse().unwrap(),
             record: node_record(Role::Gateway, 0),
@@ -302,12 +303,55 @@ mod tests {
         let membership = Membership::join(store.clone(), info, Duration::ZERO)
             .await
             .unwrap();
-        let mirror = Mirror::start(store, &tasks, stop.clone());
+        let mirror = Mirror::start(store.clone(), &tasks, stop.clone());
         let cluster = Arc::new(Cluster::new(membership.lease(), mirror));
         let (hub, _inbox) = crate::hub::mailbox();
         let metrics = Metrics::register(&metrics::NoopRecorder, &"gw-1".parse().unwrap());
         let life = membership.lease().node().incarnation;
-        let mut lanes = Lanes::new(cluster.clone(), hub, tasks, stop, metrics, life);
+        let lanes = Lanes::new(cluster.clone(), hub, tasks, stop.clone(), metrics, life);
+        (lanes, cluster, membership, stop.drop_guard())
+    }
+
+    #[tokio::test]
+    async fn no_call_of_a_life_that_is_over_leaves_under_the_name_of_the_next() {
+        let store = AnyStore::Memory(Memory::start().unwrap());
+        let (mut lanes, cluster, membership, _stop) = gateway(&store).await;
+        let shown = table("ts-1", &["ts-1"]);
+        lanes.follow(&shown);
+        cluster.show(Arc::new(shown));
+        let first = membership.lease().node().incarnation;
+        let (header, _) = lanes.ready(&owner("ts-1")).unwrap();
+        assert_eq!(header.from_incarnation, first.0);
+
+        let evict = Change {
+            expect: Vec::new(),
+            guards: Vec::new(),
+            put: Vec::new(),
+            delete: vec![Key::Node("gw-1".parse().unwrap())],
+            op: fresh_op(),
+        };
+        store.compare_and_swap(evict).await.unwrap();
+        let mut standing = membership.standing();
+        let anew = standing.wait_for(|standing| matches!(standing, Standing::Held(life) if *life != first));
+        tokio::time::timeout(Duration::from_secs(10), anew)
+            .await
+            .expect("registered anew in time")
+            .unwrap();
+        assert!(
+            matches!(lanes.ready(&owner("ts-1")), Err(CallFailed::Refused(_))),
+            "the hub's numbers are still the first life's"
+        );
+
+        let second = membership.lease().node().incarnation;
+        lanes.registered(second);
+        let (header, _) = lanes.ready(&owner("ts-1")).unwrap();
+        assert_eq!(header.from_incarnation, second.0);
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_reached_for_as_long_as_its_lane_is_there() {
+        let store = AnyStore::Memory(Memory::start().unwrap());
+        let (mut lanes, cluster, _membership, _stop) = gateway(&store).await;
 
         let both = ["ts-1", "ts-2"];
         lanes.follow(&table("ts-1", &both));

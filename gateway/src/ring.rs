@@ -53,6 +53,11 @@ impl Cluster {
         self.mirror.connected()
     }
 
+    /// Calls go by this table from now on.
+    pub(crate) fn show(&self, table: Arc<SlotTable>) {
+        self.table.store(Some(table));
+    }
+
     /// The header of a call to `node`; none before there is a ring.
     pub(crate) fn header(&self, node: &NodeRef) -> Option<v1::CallHeader> {
         let birth_digest = self.table.load().as_ref()?.birth_digest();
@@ -175,7 +180,7 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, hub: Hub) {
         if let Some(table) = SlotTable::from_snapshot(&snapshot).map(Arc::new) {
             let news = supersedes(&table, cluster.table.load().as_deref());
             if news {
-                cluster.table.store(Some(Arc::clone(&table)));
+                cluster.show(Arc::clone(&table));
                 if hub.table(table).await.is_err() {
                     return;
                 }

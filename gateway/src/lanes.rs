@@ -247,6 +247,7 @@ mod tests {
             advertise: "127.0.0.1:9".to_owned(),
             build: String::new(),
             ready: false,
+            leaving: false,
             rest: Default::default(),
         }
     }

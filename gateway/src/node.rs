@@ -271,6 +271,7 @@ impl Gateway {
                 .unwrap_or_else(|| self.rpc_address.to_string()),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             ready: false,
+            leaving: false,
             rest: Default::default(),
         };
         NodeInfo {

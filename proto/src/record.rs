@@ -106,8 +106,10 @@ pub enum Record {
     Node(NodeRecord),
     /// Under [`Key::Planner`].
     Planner(Planner),
-    /// Under [`Key::Plan`] and [`Key::History`]; this build writes none yet and keeps what it finds.
-    Other(Value),
+    /// Under [`Key::Plan`].
+    Plan(Box<Plan>),
+    /// Under [`Key::History`].
+    History(History),
 }
 
 impl Record {
@@ -126,7 +128,8 @@ impl Record {
             Key::Slot(_) => Record::Slot(serde_json::from_slice(json).map_err(wrong)?),
             Key::Node(_) => Record::Node(serde_json::from_slice(json).map_err(wrong)?),
             Key::Planner => Record::Planner(serde_json::from_slice(json).map_err(wrong)?),
-            Key::Plan(_) | Key::History(_) => Record::Other(serde_json::from_slice(json).map_err(wrong)?),
+            Key::Plan(_) => Record::Plan(serde_json::from_slice(json).map_err(wrong)?),
+            Key::History(_) => Record::History(serde_json::from_slice(json).map_err(wrong)?),
         })
     }
 
@@ -139,7 +142,8 @@ impl Record {
             Record::Slot(record) => serde_json::to_vec(record),
             Record::Node(record) => serde_json::to_vec(record),
             Record::Planner(record) => serde_json::to_vec(record),
-            Record::Other(value) => serde_json::to_vec(value),
+            Record::Plan(record) => serde_json::to_vec(record),
+            Record::History(record) => serde_json::to_vec(record),
         }
         .expect("records have string keys and no failing serializer")
     }
@@ -282,6 +286,9 @@ pub struct NodeRecord {
     /// Its own view of itself.
     #[serde(default)]
     pub ready: bool,
+    /// A topic server that is about to end: its slots are to move away, and it is no target.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Fields of later builds.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -307,4 +314,119 @@ pub struct Planner {
     /// Fields of later builds.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+/// A change of the ring: computed and shown, and carried out only once it is committed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// The version of the ring it was computed from. It can be committed to no other.
+    pub base_version: u64,
+    /// What was asked for, in the words of the command line: `--drain ts-2`.
+    pub wish: Vec<String>,
+    /// The members and pins of the ring it changes, which an abort goes back to.
+    pub before: Membership,
+    /// The members and pins once it is done.
+    pub after: Membership,
+    /// The slots that change hands, in slot order.
+    pub moves: Vec<PlanMove>,
+    /// How much each node owns, in id order.
+    pub shares: Vec<PlanShare>,
+    /// What an operator should know before committing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// The plan that this one takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<PlanId>,
+    /// Fields of later builds.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// Who belongs to a ring.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Membership {
+    /// The members.
+    pub nodes: Vec<RingNode>,
+    /// Slots fixed to a node.
+    #[serde(default)]
+    pub pins: BTreeMap<Slot, NodeId>,
+}
+
+/// A slot that changes hands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanMove {
+    /// Which.
+    pub slot: Slot,
+    /// Who owned it when the plan was made.
+    pub from: NodeId,
+    /// Who is to own it.
+    pub to: NodeId,
+    /// Topics in it when the plan was made; none where its owner did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<u64>,
+    /// Members of those topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
+    /// Bytes of their histories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// How much a node owns before and after a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanShare {
+    /// Which node.
+    pub id: NodeId,
+    /// Slots it owns before.
+    pub slots_before: u32,
+    /// Slots it owns after.
+    pub slots_after: u32,
+    /// `slots_before` of all slots, 0 to 1.
+    pub before: f64,
+    /// `slots_after` of all slots, 0 to 1.
+    pub after: f64,
+}
+
+/// A version of the ring: who made it, and what became of its plan.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// The ring's version.
+    pub version: u64,
+    /// The plan that made it; none for the birth.
+    #[serde(default)]
+    pub plan: Option<PlanId>,
+    /// Who asked for it: `user@host`.
+    #[serde(default)]
+    pub who: String,
+    /// Why.
+    pub cause: HistoryCause,
+    /// When it was made, milliseconds since 1970 by its maker's clock; for people only.
+    #[serde(default)]
+    pub at_unix_ms: u64,
+    /// What became of the plan, once it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Finished>,
+    /// Fields of later builds.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// Why the ring has a new version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryCause {
+    /// A plan was committed.
+    #[default]
+    Commit,
+    /// A plan was taken back.
+    Abort,
+}
+
+/// What became of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Slots that are where the plan wanted them.
+    pub moved: u32,
+    /// Slots that are elsewhere: their target or their owner was lost on the way, or the plan was aborted.
+    pub skipped: u32,
 }

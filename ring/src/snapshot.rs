@@ -201,7 +201,7 @@ pub(crate) mod tests {
                 r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":2},"cause":"birth"}"#,
             ),
             ("birth", r#"{"format":1,"cluster_id":"c","slots":8,"seed":1}"#),
-            ("history/1", "{}"),
+            ("history/1", r#"{"version":1,"cause":"commit"}"#),
         ]);
         let nodes: Vec<&str> = snapshot.nodes().map(|(id, _)| id.as_str()).collect();
         assert_eq!(nodes, ["gw-1", "ts-1"]);
@@ -227,7 +227,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_change_that_a_load_has_shown_already_is_skipped() {
-        let mut now = snapshot(&[("history/1", "1"), ("history/2", "2")]);
+        const FIRST: &str = r#"{"version":1,"cause":"commit"}"#;
+        let mut now = snapshot(&[("history/1", FIRST), ("history/2", FIRST)]);
         let loaded = now.clone();
         let key: Key = "history/1".parse().unwrap();
         now.apply(&Changed {

@@ -106,6 +106,24 @@ impl TopicServer for Service {
         }))
     }
 
+    async fn pull(&self, _: Request<v1::PullCall>) -> Result<Response<v1::PullAnswer>, Status> {
+        Err(Status::unimplemented("moves"))
+    }
+
+    async fn slot_stats(
+        &self,
+        _: Request<v1::SlotStatsRequest>,
+    ) -> Result<Response<v1::SlotStatsReply>, Status> {
+        Err(Status::unimplemented("moves"))
+    }
+
+    async fn list_moves(
+        &self,
+        _: Request<v1::ListMovesRequest>,
+    ) -> Result<Response<v1::ListMovesReply>, Status> {
+        Err(Status::unimplemented("moves"))
+    }
+
     async fn list_topics(
         &self,
         request: Request<v1::ListTopicsRequest>,
@@ -140,6 +158,7 @@ impl Service {
             slot: number,
             owner_epoch,
             publishes,
+            held_ms: _,
         } = publishes;
         let Some(slot) = u16::try_from(number)
             .ok()

@@ -252,6 +252,7 @@ fn node_info(config: &Config, advertise: String) -> NodeInfo {
         advertise,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         ready: false,
+        leaving: false,
         rest: Default::default(),
     };
     NodeInfo {

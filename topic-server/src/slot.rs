@@ -166,6 +166,7 @@ impl SlotTask {
                     from,
                     owner_epoch,
                     publishes,
+                    held_ms: 0,
                 })
             }
             Mail::Bind {
@@ -238,6 +239,7 @@ impl SlotTask {
                 Effect::TapEnded(tap) => {
                     self.taps.remove(&tap);
                 }
+                Effect::PullAnswered(..) | Effect::Pull(..) | Effect::Swap(_) | Effect::Moved(_) => {}
                 Effect::Behind => self.shared.touches.ask(self.slot.number()),
             }
         }

@@ -377,6 +377,7 @@ impl Batch {
             slot: u32::from(slot.0),
             owner_epoch: owner_epoch.0,
             publishes,
+            held_ms: 0,
         });
     }
 }

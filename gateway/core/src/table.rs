@@ -52,6 +52,7 @@ pub(crate) fn table_of(slots: u16, owner: &NodeRef, owner_epoch: u64) -> SlotTab
             advertise: format!("{id}:7200"),
             build: String::new(),
             ready: true,
+            leaving: false,
             rest: Default::default(),
         };
         put(Key::Node(node), Record::Node(record));

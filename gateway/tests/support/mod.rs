@@ -178,6 +178,7 @@ fn info(address: SocketAddr) -> NodeInfo {
         advertise: address.to_string(),
         build: "test".to_owned(),
         ready: false,
+        leaving: false,
         rest: Default::default(),
     };
     NodeInfo {

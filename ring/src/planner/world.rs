@@ -74,6 +74,7 @@ impl World {
             advertise: "127.0.0.1:1".to_owned(),
             build: "test".to_owned(),
             ready: false,
+            leaving: false,
             rest: Default::default(),
         };
         self.write(Key::Node(id.clone()), Record::Node(record));

@@ -24,8 +24,10 @@ fn change(put: Vec<v1::PutRecord>) -> v1::ChangeRequest {
     }
 }
 
+const HISTORY: &str = r#"{"version":1,"cause":"commit"}"#;
+
 fn bad_changes() -> Vec<(&'static str, v1::ChangeRequest)> {
-    let good = || put("history/1", "1");
+    let good = || put("history/1", HISTORY);
     let guard = |guard| v1::ChangeRequest {
         guards: vec![v1::Guard { guard }],
         ..change(vec![good()])
@@ -38,16 +40,27 @@ fn bad_changes() -> Vec<(&'static str, v1::ChangeRequest)> {
         key: "slot/70000".to_owned(),
         revision: None,
     };
-    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let deep = format!(
+        r#"{{"version":1,"cause":"commit","later":{}{}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    let long = format!(
+        r#"{{"version":1,"cause":"commit","who":"{}"}}"#,
+        "x".repeat(600_000)
+    );
     vec![
         ("unknown key", change(vec![put("nothing", "1")])),
         ("a key that climbs", change(vec![put("node/../birth", "1")])),
         (
             "a long key",
-            change(vec![put(&format!("plan/{}", "x".repeat(300)), "1")]),
+            change(vec![put(&format!("plan/{}", "x".repeat(300)), HISTORY)]),
         ),
         ("no JSON", change(vec![put("history/1", "{")])),
-        ("JSON and more", change(vec![put("history/1", "1 1")])),
+        (
+            "JSON and more",
+            change(vec![put("history/1", &format!("{HISTORY} 1"))]),
+        ),
         ("too deep", change(vec![put("history/1", &deep)])),
         (
             "another kind of record",
@@ -67,10 +80,7 @@ fn bad_changes() -> Vec<(&'static str, v1::ChangeRequest)> {
                 r#"{"version":1,"replicas":1,"vnodes_per_weight":256,"nodes":[{"id":"a","weight":1e999,"state":"up"}]}"#,
             )]),
         ),
-        (
-            "a large record",
-            change(vec![put("history/1", &format!("\"{}\"", "x".repeat(600_000)))]),
-        ),
+        ("a large record", change(vec![put("history/1", &long)])),
         ("the same key twice", change(vec![good(), good()])),
         (
             "put and deleted",
@@ -83,7 +93,7 @@ fn bad_changes() -> Vec<(&'static str, v1::ChangeRequest)> {
             "129 puts",
             change(
                 (0..129)
-                    .map(|number| put(&format!("history/{number}"), "1"))
+                    .map(|number| put(&format!("history/{number}"), HISTORY))
                     .collect(),
             ),
         ),

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use ringcast_proto::record::{Key, PlanId, Record};
+use ringcast_proto::record::{Key, Plan, PlanId, Record};
 use ringcast_ring::{Change, Revision};
 use ringcast_ring_store::coordinator::Config;
 use ringcast_ring_store::{AnyStore, Coordinator, RingStore, fresh_op};
@@ -49,7 +49,10 @@ fn spawn(data_dir: &Path) -> (Child, AnyStore) {
 fn count(writer: u32, number: u64) -> Change {
     let put = vec![(
         Key::Plan(PlanId(writer.to_string())),
-        Record::Other(number.into()),
+        Record::Plan(Box::new(Plan {
+            base_version: number,
+            ..Plan::default()
+        })),
     )];
     Change {
         expect: Vec::new(),
@@ -72,10 +75,10 @@ async fn a_coordinator_killed_in_the_middle_of_its_writes_keeps_every_answered_c
         assert!(loaded.revision >= newest, "{} after {newest}", loaded.revision);
         for (writer, answered) in answered.iter().enumerate().filter(|(_, answered)| **answered > 0) {
             let key = Key::Plan(PlanId(writer.to_string()));
-            let Record::Other(value) = &loaded.records[&key].record else {
-                panic!("a number")
+            let Record::Plan(plan) = &loaded.records[&key].record else {
+                panic!("a plan")
             };
-            let stored = value.as_u64().unwrap();
+            let stored = plan.base_version;
             // One more than was answered: stored, and killed before the answer.
             assert!(
                 stored == *answered || stored == answered + 1,

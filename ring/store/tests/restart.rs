@@ -92,6 +92,7 @@ fn node(id: &str, ttl: Duration) -> NodeInfo {
         advertise: format!("{id}.test:7200"),
         build: "0.1.0".to_owned(),
         ready: false,
+        leaving: false,
         rest: serde_json::Map::new(),
     };
     NodeInfo {

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use ringcast_proto::record::{Key, NodeRecord, PlanId, Planner, Record, Role};
+use ringcast_proto::record::{Key, NodeRecord, Plan, PlanId, Planner, Record, Role};
 use ringcast_proto::{Incarnation, Millis, NodeId, NodeRef};
 use ringcast_ring::{Change, Expect, Guard, Op, Revision, Snapshot};
 use ringcast_ring_store::state::{BYTES_MAX, Durable, Store};
 use ringcast_ring_store::{NodeInfo, RegisterRefused};
-use serde_json::{Map, json};
+use serde_json::Map;
 
 #[derive(Debug, Clone)]
 enum Call {
@@ -85,6 +85,7 @@ fn info(node: u8) -> NodeInfo {
         advertise: "h:1".to_owned(),
         build: "b".to_owned(),
         ready: false,
+        leaving: false,
         rest: Map::new(),
     };
     NodeInfo {
@@ -92,6 +93,13 @@ fn info(node: u8) -> NodeInfo {
         record,
         ttl: TTL,
     }
+}
+
+fn plan(wish: Vec<String>) -> Record {
+    Record::Plan(Box::new(Plan {
+        wish,
+        ..Plan::default()
+    }))
 }
 
 fn key(key: u8) -> Key {
@@ -201,7 +209,7 @@ impl Run {
                         .into_iter()
                         .collect();
                     change.guards = guard.into_iter().collect();
-                    change.put = vec![(key(number), Record::Other(json!(number)))];
+                    change.put = vec![(key(number), plan(vec![number.to_string()]))];
                 });
             }
             Call::Delete { key: number } => {
@@ -279,10 +287,7 @@ fn a_store_that_is_full_refuses_more_and_takes_less() {
     let mut next = 0_u64;
     let mut put = |store: &mut Store, id: u64, len: usize| {
         next += 1;
-        let put = vec![(
-            Key::Plan(PlanId(id.to_string())),
-            Record::Other(json!("x".repeat(len))),
-        )];
+        let put = vec![(Key::Plan(PlanId(id.to_string())), plan(vec!["x".repeat(len)]))];
         let change = Change {
             expect: vec![],
             guards: vec![],

@@ -36,6 +36,34 @@ pub struct Publishes {
     pub owner_epoch: OwnerEpoch,
     /// As they came; each is checked when its turn comes, so that one that is wrong is refused in its place.
     pub publishes: Vec<v1::Publish>,
+    /// For how long the first was held back by a change of owner, in milliseconds; 0: not at all.
+    pub held_ms: u32,
+}
+
+/// One page of a move, as the target asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullPage {
+    /// The owner_epoch of the record that carries the move.
+    pub owner_epoch: OwnerEpoch,
+    /// Which move.
+    pub move_id: String,
+    /// Of which copy of it; a higher one begins anew.
+    pub attempt: u32,
+    /// Which page. All before it are applied.
+    pub page: u64,
+}
+
+/// The one write that makes the target of a move the owner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Swap {
+    /// The slot record it replaces must be the one of this revision.
+    pub revision: Revision,
+    /// This node, which owns the slot and must be alive.
+    pub owner: NodeRef,
+    /// Who gets the slot and must be alive.
+    pub target: NodeRef,
+    /// The new record.
+    pub record: SlotRecord,
 }
 
 /// What happens to a slot.
@@ -137,6 +165,20 @@ pub enum Input {
         /// At most so many, the lowest first.
         limit: usize,
     },
+    /// The target of a move asks for a page. Answered by [`Effect::PullAnswered`].
+    Pull {
+        /// Names the question.
+        token: Token,
+        /// The target, in the life that asks.
+        from: NodeRef,
+        /// Which page.
+        pull: PullPage,
+    },
+    /// The answer to [`Effect::Pull`], or none in time.
+    Pulled(PullPage, Option<v1::PullAnswer>),
+    /// The change of [`Effect::Swap`] that expected this revision was certainly not made, and never will be. If it was
+    /// made, [`Input::Record`] says so.
+    SwapRefused(Revision),
     /// A deadline passed.
     Tick,
 }
@@ -160,6 +202,16 @@ pub enum Effect {
     Shown(Token, v1::ShowTopicReply),
     /// The answer to [`Input::ListMembers`].
     Members(Token, v1::ListMembersReply),
+    /// The answer to [`Input::Pull`]; its incarnation is the shell's to set.
+    PullAnswered(Token, v1::PullAnswer),
+    /// Ask this node, the owner, for a page of the slot; answer by [`Input::Pulled`], within a second or two. At most
+    /// one is asked for at a time.
+    Pull(NodeRef, PullPage),
+    /// Write this, and go on until the outcome is known: [`Input::Record`] if it was made, else [`Input::SwapRefused`].
+    /// The slot appends nothing until then.
+    Swap(Box<Swap>),
+    /// A move that made this node the owner is over; the slot's number is the shell's to set.
+    Moved(v1::EndedMove),
     /// Somebody has seen a higher owner_epoch: write to the store to learn whether the slot is still ours
     /// ([`Input::Confirmed`] or [`Input::Record`]). Until then nothing is served.
     Behind,

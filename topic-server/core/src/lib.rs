@@ -24,7 +24,7 @@ pub mod slot;
 mod topic;
 
 pub use bind::{BadBind, Bind, Cursor};
-pub use input::{Effect, Input, Moment, Publishes, TapId, Token};
+pub use input::{Effect, Input, Moment, Publishes, PullPage, Swap, TapId, Token};
 pub use lane::Lane;
 pub use limits::Limits;
 pub use role::Role;

@@ -24,6 +24,7 @@ impl Slot {
             from,
             owner_epoch,
             publishes,
+            held_ms: _,
         } = request;
         let mut answer = SlotPublishAnswer {
             slot: self.number().0.into(),

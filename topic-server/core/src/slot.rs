@@ -157,6 +157,8 @@ impl Slot {
             } => {
                 self.list_members(token, &topic, after, limit, effects);
             }
+            Input::Pull { token, .. } => effects.push(Effect::PullAnswered(token, v1::PullAnswer::default())),
+            Input::Pulled(..) | Input::SwapRefused(_) => {}
             Input::Tick => self.tick(moment.now),
         }
     }

@@ -92,6 +92,7 @@ impl Gateway {
             advertise: listener.local_addr().unwrap().to_string(),
             build: "test".into(),
             ready: true,
+            leaving: false,
             rest: Default::default(),
         };
         let info = NodeInfo {
@@ -242,6 +243,7 @@ impl Gateway {
             slot,
             owner_epoch: 0,
             publishes,
+            held_ms: 0,
         }];
         let call = v1::PublishCall {
             header: Some(header),

@@ -96,7 +96,7 @@ fn start() -> (FileStore, Told, Ended) {
 }
 
 fn put(id: &str) -> Change {
-    let put = vec![(Key::Plan(PlanId(id.to_owned())), Record::Other(1.into()))];
+    let put = vec![(Key::Plan(PlanId(id.to_owned())), Record::Plan(Box::default()))];
     Change {
         expect: Vec::new(),
         guards: Vec::new(),
@@ -113,6 +113,7 @@ fn node(ttl: Duration) -> NodeInfo {
         advertise: "gw-1:7100".to_owned(),
         build: "0.1.0".to_owned(),
         ready: false,
+        leaving: false,
         rest: serde_json::Map::new(),
     };
     NodeInfo {

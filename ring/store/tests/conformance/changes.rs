@@ -1,6 +1,8 @@
 //! Compare-and-swap: all or nothing, against what is there.
 
-use ringcast_proto::record::{Birth, FORMAT, Key, PlanId, Record, Ring, RingNode, RingNodeState};
+use ringcast_proto::record::{
+    Birth, FORMAT, History, Key, Plan, PlanId, Record, Ring, RingNode, RingNodeState,
+};
 use ringcast_proto::{Incarnation, NodeRef};
 use ringcast_ring::{Change, Expect, Guard, Refused, Revision};
 use ringcast_ring_store::RingStore;
@@ -237,6 +239,7 @@ pub(crate) async fn a_record_on_a_lease_is_not_written_for_a_life_that_is_over(h
     let key = Key::Node(lease.node.node.clone());
     let ready = ringcast_proto::record::NodeRecord {
         ready: true,
+        leaving: false,
         ..record
     };
     store
@@ -288,9 +291,18 @@ pub(crate) async fn what_is_written_is_what_is_loaded(harness: &impl Harness) {
         (slot(1023), slot_record(u64::MAX)),
         (
             Key::Plan(PlanId("a/b \u{7f}".to_owned())),
-            Record::Other(json!({"moves": []})),
+            Record::Plan(Box::new(Plan {
+                wish: vec!["--drain ts-1".to_owned()],
+                ..Plan::default()
+            })),
         ),
-        (Key::History(7), Record::Other(json!("x"))),
+        (
+            Key::History(7),
+            Record::History(History {
+                version: 7,
+                ..History::default()
+            }),
+        ),
     ];
     let revision = store
         .compare_and_swap(Change {

@@ -103,6 +103,7 @@ pub(crate) fn node(id: &str, ttl: Duration) -> NodeInfo {
         advertise: format!("{id}.test:7200"),
         build: "0.1.0".to_owned(),
         ready: false,
+        leaving: false,
         rest: Map::new(),
     };
     NodeInfo {

@@ -129,6 +129,24 @@ impl TopicServer for Owner {
         }))
     }
 
+    async fn pull(&self, _: Request<v1::PullCall>) -> Result<Response<v1::PullAnswer>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn slot_stats(
+        &self,
+        _: Request<v1::SlotStatsRequest>,
+    ) -> Result<Response<v1::SlotStatsReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn list_moves(
+        &self,
+        _: Request<v1::ListMovesRequest>,
+    ) -> Result<Response<v1::ListMovesReply>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn list_topics(
         &self,
         _: Request<v1::ListTopicsRequest>,

@@ -13,6 +13,8 @@ use ringcast_proto::{NodeId, Topic};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::BenchCommand;
+use crate::commands::node::NodeCommand;
+use crate::commands::ring::RingCommand;
 use crate::settings::ENV_PREFIX;
 
 /// A realtime pub/sub cluster that speaks the Phoenix Channels protocol.
@@ -91,10 +93,10 @@ pub(crate) enum Command {
     TopicServer(TopicServerArgs),
     /// Run a gateway: clients connect to it
     Gateway(GatewayArgs),
-    /// Look at the ring: who owns what
+    /// Who owns what, and how that is changed: plan, commit, watch, abort
     #[command(subcommand)]
     Ring(RingCommand),
-    /// Look at the nodes
+    /// Look at the nodes; add, drain, remove, weigh a topic server
     #[command(subcommand)]
     Node(NodeCommand),
     /// Look at topics, listen in, publish
@@ -210,24 +212,6 @@ pub(crate) struct GatewayArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum RingCommand {
-    /// Version, slots, and every node's share
-    Status,
-    /// The slot and the owner of a topic
-    Owner {
-        /// The topic
-        #[arg(value_parser = topic)]
-        topic: Topic,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeCommand {
-    /// Every node of the cluster
-    Ls,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Topics that live
     Ls {
@@ -286,7 +270,7 @@ pub(crate) enum ConfigCommand {
     },
 }
 
-fn topic(name: &str) -> Result<Topic, ringcast_proto::IdError> {
+pub(crate) fn topic(name: &str) -> Result<Topic, ringcast_proto::IdError> {
     Topic::parse(name.as_bytes())
 }
 
@@ -306,19 +290,19 @@ fn payload(json: &str) -> Result<String, String> {
     }
 }
 
-/// The command with every setting's environment variable in its help. clap's own `env` is not used, because a wrong
-/// value there would be reported as if it had been typed.
+/// The command with every setting's environment variable in its help; most flags of commands are no settings. clap's own
+/// `env` is not used, because a wrong value there would be reported as if it had been typed.
 pub(crate) fn command() -> clap::Command {
     with_variables(Cli::command())
 }
 
 fn with_variables(command: clap::Command) -> clap::Command {
-    let one_off = matches!(
+    let has_settings = matches!(
         command.get_name(),
-        "ls" | "fanout" | "topics" | "idle" | "idle-worker"
+        "ringcast" | "dev" | "coordinator" | "topic-server" | "gateway"
     );
     let command = command.mut_args(|arg| match arg.get_long() {
-        Some(long) if !one_off && !matches!(long, "help" | "version") => {
+        Some(long) if has_settings && !matches!(long, "help" | "version") => {
             let variable = format!("{ENV_PREFIX}{}", long.replace('-', "_").to_uppercase());
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             arg.help(format!("{help} [env: {variable}]"))

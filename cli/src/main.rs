@@ -25,9 +25,11 @@ use anyhow::{Context, Result};
 use clap::FromArgMatches;
 use tokio_util::task::TaskTracker;
 
-use args::{Cli, Command, ConfigCommand, NodeCommand, OutputFormat, RingCommand, TopicCommand};
+use args::{Cli, Command, ConfigCommand, OutputFormat, TopicCommand};
 use bench::BenchCommand;
 use cluster::Cluster;
+use commands::node::NodeCommand;
+use commands::ring::RingCommand;
 use output::Output;
 use settings::{Environment, Flags, Settings};
 

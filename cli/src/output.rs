@@ -77,6 +77,11 @@ pub(crate) fn table(
     table.trim_fmt()
 }
 
+/// `1 slot`, `2 slots`.
+pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// The text without control characters: topics and events come from clients, and a terminal obeys what it is sent.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()

@@ -173,7 +173,11 @@ async fn what_is_no_request_is_refused_by_name_and_changes_nothing() {
         assert_eq!((load.revision, load.records.len()), (0, 0));
 
         // As strange as a record may be: it must be found again.
-        let deepest = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+        let deepest = format!(
+            r#"{{"version":1,"cause":"commit","later":{}1{}}}"#,
+            "[".repeat(119),
+            "]".repeat(119)
+        );
         let strange = vec![
             put("history/1", &deepest),
             put("plan/\t\n\u{1f}\"\\", "\"\\u0000\\n\\t\u{2028}\""),

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use ringcast_proto::v1::{self, BindOutcome, BindStatus};
 use ringcast_proto::{Epoch, IdError, NodeRef, Offset, OwnerEpoch, SessionId, Topic as TopicName};
 
+use crate::duty::{SEALED_RETRY_MS, Unserved};
 use crate::group::Group;
+use crate::handoff::Piece;
 use crate::input::position;
 use crate::slot::Slot;
 use crate::topic::Topic;
@@ -110,6 +112,25 @@ impl Bind {
     }
 }
 
+impl Bind {
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether it says everything, rather than a change.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.prev_seq.is_none()
+    }
+
+    pub(crate) fn joined(&self) -> &BTreeMap<SessionId, Bytes> {
+        &self.joined
+    }
+
+    pub(crate) fn left(&self) -> &[SessionId] {
+        &self.left
+    }
+}
+
 impl Slot {
     pub(crate) fn bind(
         &mut self,
@@ -120,10 +141,13 @@ impl Slot {
         effects: &mut Vec<Effect>,
     ) {
         let outcome = match self.serve(&from, owner_epoch, effects) {
-            Err(owner) => BindOutcome {
-                status: BindStatus::NotOwner.into(),
+            Err(Unserved::NotOwner(owner)) => BindOutcome {
                 owner,
-                ..BindOutcome::default()
+                ..status(BindStatus::NotOwner)
+            },
+            Err(Unserved::Sealed) => BindOutcome {
+                retry_after_ms: SEALED_RETRY_MS,
+                ..status(BindStatus::Sealed)
             },
             Ok(mine) => BindOutcome {
                 owner_epoch: mine.0,
@@ -154,9 +178,11 @@ impl Slot {
                     return status(BindStatus::TooManyTopics);
                 };
                 regroup(topic, &from, &bind);
+                let bytes = topic.name.clone();
                 if !topic.groups.contains_key(&from) {
                     self.gateways.unbind(&from, bind.seq);
                 }
+                self.tell_target(&name, || Piece::bound(bytes, &from, &bind));
             }
         }
         let ok = status(BindStatus::Ok);
@@ -190,9 +216,9 @@ fn regroup(topic: &mut Topic, from: &NodeRef, bind: &Bind) {
         lagging = group.lagging;
         if bind.prev_seq.is_some() {
             // What lies between the gateway's cursor and ours is on the lane, which loses nothing: sending it again at
-            // every join would be waste.
+            // every join would be waste. After a move it may have been on the old owner's lane: then a cursor is told.
             if !from_other_epoch {
-                sent = group.sent;
+                sent = sent.min(group.sent);
             }
             members = group.members;
             for session in &bind.left {

@@ -93,6 +93,64 @@ impl Gateways {
         }
     }
 
+    /// Forgets what gateways did here, and not which of their lives are over: that stays true.
+    pub(crate) fn forget(&mut self) {
+        self.heard.retain(|_, heard| heard.gone);
+    }
+
+    /// Whether this life of a gateway is known to be over.
+    pub(crate) fn is_over(&self, node: &NodeRef) -> bool {
+        self.heard.get(&node.node).is_some_and(|heard| {
+            heard.incarnation > node.incarnation || (heard.gone && heard.incarnation == node.incarnation)
+        })
+    }
+
+    /// Everything another node must know to go on.
+    pub(crate) fn export(&self) -> impl Iterator<Item = v1::HandoffGateway> {
+        self.heard.iter().map(|(id, heard)| v1::HandoffGateway {
+            gateway: id.to_string(),
+            incarnation: heard.incarnation.0,
+            gone: heard.gone,
+            unbound: heard.unbound,
+            high_water: heard.publisher.high_water,
+            kept: heard.publisher.kept.iter().cloned().collect(),
+        })
+    }
+
+    /// Takes what another node knew, unless this one knows better: that this life, or an earlier one, is over. None if
+    /// it makes no sense.
+    pub(crate) fn import(&mut self, told: v1::HandoffGateway) -> Option<()> {
+        let node = NodeRef {
+            node: NodeId::parse(&told.gateway).ok()?,
+            incarnation: Incarnation(told.incarnation),
+        };
+        let rising = told.kept.is_sorted_by(|one, next| one.number < next.number);
+        let high_water = told.high_water;
+        if !rising
+            || told.kept.last().is_some_and(|last| last.number > high_water)
+            || told.kept.len() > KEPT_MAX
+        {
+            return None;
+        }
+        if told.gone {
+            self.gone(&node);
+            return Some(());
+        }
+        if !self.is_over(&node) {
+            let publisher = Publisher {
+                high_water,
+                kept: told.kept.into(),
+            };
+            let heard = Heard {
+                unbound: told.unbound,
+                publisher,
+                ..Heard::new(node.incarnation, false)
+            };
+            self.heard.insert(node.node, heard);
+        }
+        Some(())
+    }
+
     /// What an admitted gateway has published.
     pub(crate) fn publisher(&mut self, from: &NodeRef) -> Option<&mut Publisher> {
         self.heard.get_mut(&from.node).map(|heard| &mut heard.publisher)

@@ -7,7 +7,7 @@ use ringcast_proto::v1::GapReason;
 use ringcast_proto::{Offset, SessionId};
 
 /// *Invariant:* a group has members; one without is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     /// The bind this state is the result of.
     pub(crate) seq: u64,

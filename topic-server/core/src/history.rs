@@ -82,6 +82,16 @@ impl History {
         self.kept.range(skip..).map(|(_, publication)| publication)
     }
 
+    /// Everything kept, with the time it was appended, the oldest first.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &(Millis, Publication)> {
+        self.kept.iter()
+    }
+
+    /// What was appended last.
+    pub(crate) fn last(&self) -> Option<&Publication> {
+        self.kept.back().map(|(_, publication)| publication)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }

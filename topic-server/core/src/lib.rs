@@ -14,6 +14,7 @@ mod duty;
 mod epochs;
 mod gateways;
 mod group;
+mod handoff;
 mod history;
 mod input;
 pub mod lane;

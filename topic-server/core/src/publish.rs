@@ -8,6 +8,7 @@ use ringcast_proto::Offset;
 use ringcast_proto::v1::publish_outcome::Outcome;
 use ringcast_proto::v1::{self, Publication, PublishOutcome, Refusal, SlotPublishAnswer, SlotStatus, Target};
 
+use crate::duty::{SEALED_RETRY_MS, Unserved};
 use crate::gateways::refused;
 use crate::input::position;
 use crate::slot::Slot;
@@ -24,16 +25,20 @@ impl Slot {
             from,
             owner_epoch,
             publishes,
-            held_ms: _,
+            held_ms,
         } = request;
         let mut answer = SlotPublishAnswer {
             slot: self.number().0.into(),
             ..SlotPublishAnswer::default()
         };
         match self.serve(&from, owner_epoch, effects) {
-            Err(owner) => {
+            Err(Unserved::NotOwner(owner)) => {
                 answer.rest = SlotStatus::NotOwner.into();
                 answer.owner = owner;
+            }
+            Err(Unserved::Sealed) => {
+                answer.rest = SlotStatus::Sealed.into();
+                answer.retry_after_ms = SEALED_RETRY_MS;
             }
             Ok(mine) if !moment.lease_valid => {
                 answer.owner_epoch = mine.0;
@@ -41,6 +46,9 @@ impl Slot {
             }
             Ok(mine) => {
                 answer.owner_epoch = mine.0;
+                if held_ms > 0 {
+                    self.report_takeover(Some(moment.now), effects);
+                }
                 answer.outcomes.reserve_exact(publishes.len());
                 let first = publishes.iter().map(|publish| publish.number).min();
                 if let (Some(first), Some(publisher)) = (first, self.gateways.publisher(&from)) {
@@ -80,6 +88,7 @@ impl Slot {
         let offset = topic.append(publication, moment.now);
         let outcome = Some(Outcome::Committed(position(&topic.epoch, offset)));
         self.count_append();
+        self.tell_target_of_append(name, moment.now);
         PublishOutcome { number, outcome }
     }
 }

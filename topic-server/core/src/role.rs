@@ -2,21 +2,27 @@
 //!
 //! *Invariant:* only a record that names this very life of this node makes it the owner, and only a newer record drops
 //! what it holds.
-//! Leaves out: replicas, learners and moves, whose roles come with them.
+//! Leaves out: replicas; what a learner copies and how (`handoff`).
 
 use ringcast_proto::record::SlotRecord;
 use ringcast_proto::{NodeRef, OwnerEpoch};
+
+use crate::handoff::is_learner;
 
 /// What this node is to a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// Nothing. Who owns it, as far as known.
     None(Option<(NodeRef, OwnerEpoch)>),
+    /// It copies the slot from this owner, to own it next. It serves nothing.
+    Learner(NodeRef, OwnerEpoch),
     /// It was the owner under this owner_epoch and lost its lease. It serves nothing and keeps everything, in case it
     /// is first to claim the slot.
     Fenced(OwnerEpoch),
     /// The one node that commits in the slot.
     Owner(OwnerEpoch),
+    /// The owner, about to hand over: it appends nothing until it knows how that ended.
+    Sealed(OwnerEpoch),
 }
 
 /// What a record means for a node that holds a copy, or none.
@@ -26,9 +32,12 @@ pub(crate) enum Turn {
     Keep(Role),
     /// The role, with nothing left of the copy.
     Empty(Role),
+    /// To copy the slot from its owner, or to go on with that.
+    Learn,
 }
 
-/// Reads a record. `copy` is the owner_epoch under which this node last owned the slot, while it remembers.
+/// Reads a record. `copy` is the owner_epoch under which this node last owned the slot, or learned all of it, while it
+/// remembers.
 pub(crate) fn turn(record: &SlotRecord, me: &NodeRef, copy: Option<OwnerEpoch>) -> Turn {
     // The slot began empty at `base`: a copy from before it is worth nothing.
     let usable = copy.filter(|copy| *copy >= record.base);
@@ -37,6 +46,9 @@ pub(crate) fn turn(record: &SlotRecord, me: &NodeRef, copy: Option<OwnerEpoch>) 
             Some(_) => Turn::Keep(Role::Owner(record.owner_epoch)),
             None => Turn::Empty(Role::Owner(record.owner_epoch)),
         };
+    }
+    if is_learner(record, me) {
+        return Turn::Learn;
     }
     let mine_before = record.owner.node == me.node && record.owner.incarnation < me.incarnation;
     match usable {

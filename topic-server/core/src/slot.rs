@@ -2,15 +2,17 @@
 //!
 //! It promises that a question always gets one answer, and that who asks after a change of owner is told. *Invariant:*
 //! nothing is appended, acknowledged or handed to a lane unless this node is the owner as far as it can know.
-//! Leaves out: replicas and moves; tasks, timers and lanes (the shell).
+//! Leaves out: replicas; tasks, timers and lanes (the shell).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringcast_proto::{Millis, NodeRef, OwnerEpoch, Slot as SlotNumber, Topic as TopicName, v1};
+use ringcast_proto::record::SlotRecord;
+use ringcast_proto::{Millis, NodeRef, Offset, OwnerEpoch, Slot as SlotNumber, Topic as TopicName, v1};
 use ringcast_ring::Revision;
 
 use crate::epochs::Epochs;
 use crate::gateways::Gateways;
+use crate::handoff::{Giving, Learning, Piece, Takeover};
 use crate::topic::Topic;
 use crate::{Cursor, Effect, Input, Limits, Moment, Role, TapId};
 
@@ -38,8 +40,8 @@ pub struct Slot {
     pub(crate) role: Role,
     /// The owner_epoch under which what is held here was last ours.
     pub(crate) copy: Option<OwnerEpoch>,
-    /// Of the newest record read.
-    pub(crate) revision: Revision,
+    /// The newest record read.
+    pub(crate) record: Option<(Revision, SlotRecord)>,
     /// The highest owner_epoch anybody spoke of since a write proved ours to be the highest.
     pub(crate) heard: OwnerEpoch,
     pub(crate) epochs: Epochs,
@@ -55,6 +57,14 @@ pub struct Slot {
     pub(crate) counts: Counts,
     /// Topics made since the counts were last right.
     pub(crate) created: usize,
+    /// The copy another node is taking of the slot.
+    pub(crate) giving: Option<Giving>,
+    /// The slot is not sealed before.
+    pub(crate) seal_not_before: Millis,
+    /// The copy this node is taking of the slot.
+    pub(crate) learning: Option<Learning>,
+    /// The slot came here by a move, and has appended nothing yet.
+    pub(crate) takeover: Option<Takeover>,
 }
 
 impl Slot {
@@ -66,7 +76,7 @@ impl Slot {
             limits,
             role: Role::None(None),
             copy: None,
-            revision: Revision(0),
+            record: None,
             heard: OwnerEpoch(0),
             epochs: Epochs::new(0),
             topics: BTreeMap::new(),
@@ -77,6 +87,10 @@ impl Slot {
             lagging: BTreeMap::new(),
             counts: Counts::default(),
             created: 0,
+            giving: None,
+            seal_not_before: Millis(0),
+            learning: None,
+            takeover: None,
         }
     }
 
@@ -107,7 +121,7 @@ impl Slot {
                 me,
                 entropy,
             } => {
-                self.record(revision, &record, &me, entropy, effects);
+                self.record(revision, record, &me, (entropy, moment.now), effects);
             }
             Input::Confirmed(owner_epoch) => self.confirmed(owner_epoch),
             Input::Fenced => self.fence(effects),
@@ -157,15 +171,17 @@ impl Slot {
             } => {
                 self.list_members(token, &topic, after, limit, effects);
             }
-            Input::Pull { token, .. } => effects.push(Effect::PullAnswered(token, v1::PullAnswer::default())),
-            Input::Pulled(..) | Input::SwapRefused(_) => {}
-            Input::Tick => self.tick(moment.now),
+            Input::Pull { token, from, pull } => self.pull(token, &from, &pull, moment, effects),
+            Input::Pulled(asked, answer) => self.pulled(&asked, answer, moment, effects),
+            Input::SwapRefused(revision) => self.swap_refused(revision, moment.now),
+            Input::Tick => self.tick(moment.now, effects),
         }
     }
 
     /// Hands out what gateways have to get, then lets go of what is too old, too much or of no use.
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let serving = self.serving();
+        let learns = self.learning.is_some();
         let slot = u32::from(self.number.0);
         for name in std::mem::take(&mut self.touched) {
             let Some(topic) = self.topics.get_mut(&name) else {
@@ -182,11 +198,19 @@ impl Slot {
                     effects.push(Effect::Deliver(gateway.clone(), entry));
                 });
             }
+            self.counts.less(topic.counted);
+            if learns {
+                // Half copied it may look idle, and only its owner lets go of anything.
+                topic.counted = topic.counts();
+                self.counts.more(topic.counted);
+                continue;
+            }
             // Only now: a burst larger than the history must still reach those who keep up.
             topic.history.trim(now, &self.limits);
-            self.counts.less(topic.counted);
             if topic.is_idle() {
-                self.topics.remove(&name);
+                if let Some(topic) = self.topics.remove(&name) {
+                    self.tell_target(&name, || Piece::gone(&topic));
+                }
                 continue;
             }
             topic.counted = topic.counts();
@@ -208,7 +232,11 @@ impl Slot {
     /// When to apply [`Input::Tick`] and flush. A late or needless one is harmless.
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
-        self.timers.first().map(|(due, _)| *due)
+        let timers = self.timers.first().map(|(due, _)| *due);
+        let giving = self.giving.as_ref().and_then(Giving::deadline);
+        let learning = self.learning.as_ref().and_then(Learning::deadline);
+        let takeover = self.takeover.as_ref().map(Takeover::deadline);
+        [timers, giving, learning, takeover].into_iter().flatten().min()
     }
 
     /// A publication was appended.
@@ -248,9 +276,12 @@ impl Slot {
             && group.seq <= bind_seq
         {
             // Not `bind_seq`: binds of other topics with lower numbers may be on their way.
-            let seq = group.seq;
-            topic.groups.remove(gateway);
+            let (seq, bytes) = (group.seq, topic.name.clone());
+            let dropped = topic.groups.remove(gateway);
             self.gateways.unbind(gateway, seq);
+            if let Some(group) = dropped {
+                self.tell_target(name, || Piece::unbound(bytes, gateway, &group));
+            }
         }
     }
 
@@ -294,7 +325,16 @@ impl Slot {
         }
     }
 
-    fn tick(&mut self, now: Millis) {
+    fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        self.look_after_giving(now);
+        self.ask(now, effects);
+        if self
+            .takeover
+            .as_ref()
+            .is_some_and(|taken| taken.deadline() <= now)
+        {
+            self.report_takeover(None, effects);
+        }
         while self.timers.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, name)) = self.timers.pop_first() else {
                 return;
@@ -322,12 +362,34 @@ impl Slot {
                 return None;
             }
             let key = TopicName::parse(name.as_bytes()).ok()?;
-            self.created += 1;
             let topic = Topic::new(key.clone(), self.epochs.next());
-            self.counts.more(topic.counted);
-            self.topics.insert(key, topic);
+            let begun = Piece::topic(&topic, Offset(0));
+            self.add_topic(topic);
+            self.tell_target(&key, || begun);
         }
         self.touch(name)
+    }
+
+    pub(crate) fn add_topic(&mut self, topic: Topic) {
+        self.created += 1;
+        self.counts.more(topic.counted);
+        self.topics.insert(topic.key.clone(), topic);
+    }
+
+    pub(crate) fn drop_topic(&mut self, name: &str) {
+        if let Some(topic) = self.topics.remove(name) {
+            self.counts.less(topic.counted);
+        }
+    }
+
+    pub(crate) fn drop_topics(&mut self) {
+        for topic in std::mem::take(&mut self.topics).into_values() {
+            self.counts.less(topic.counted);
+        }
+        self.touched.clear();
+        self.timers.clear();
+        self.lagging.clear();
+        self.created = 0;
     }
 
     pub(crate) fn touch_all(&mut self) {

@@ -198,6 +198,7 @@ impl World {
                 from: gateway(from),
                 owner_epoch: OwnerEpoch(1),
                 publishes,
+                held_ms: 0,
             };
             let effects = self.apply(Input::Publish(request));
             let [Effect::Published(_, answer)] = &effects[..] else {

@@ -259,6 +259,7 @@ impl Desk {
             from,
             owner_epoch,
             publishes,
+            held_ms: 0,
         })
     }
 
@@ -300,6 +301,9 @@ impl Desk {
                         members.join(" "),
                         if reply.truncated { " ..." } else { "" }
                     )
+                }
+                Effect::PullAnswered(..) | Effect::Pull(..) | Effect::Swap(_) | Effect::Moved(_) => {
+                    panic!("moves have tests of their own: {effect:?}")
                 }
                 Effect::Behind => "behind".to_owned(),
             };

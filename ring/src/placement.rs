@@ -10,7 +10,7 @@
 //! scratch; it is found from who holds what now ([`Layout::fill`], and [`Layout::rebalance`] in `rebalance`).
 //! Leaves out: who is alive and when (`planner`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringcast_proto::record::{self, Birth, RingNodeState};
 use ringcast_proto::{NodeId, Slot};
@@ -35,6 +35,8 @@ pub enum Holder {
 pub struct Layout {
     ring: Ring,
     slots: u16,
+    /// By node, in millionths.
+    weights: Vec<u64>,
     /// By node: `ceil(1.10 x slots x weight / total weight)`.
     bounds: Vec<u32>,
     pins: BTreeMap<Slot, u16>,
@@ -63,13 +65,13 @@ impl Layout {
             .nodes
             .iter()
             .filter(|node| node.state == RingNodeState::Up && eligible(&node.id));
-        let weights: BTreeMap<&NodeId, f64> = members.clone().map(|node| (&node.id, node.weight)).collect();
+        let asked: BTreeMap<&NodeId, f64> = members.clone().map(|node| (&node.id, node.weight)).collect();
         let members = members.map(|node| (&node.id, node.weight));
         let ring = Ring::build(Seeds::new(birth.seed), record.vnodes_per_weight, members)?;
 
-        let millionths: Vec<u64> = ring.nodes().iter().map(|id| millionths(weights[id])).collect();
-        let total: u64 = millionths.iter().sum();
-        let bounds = millionths
+        let weights: Vec<u64> = ring.nodes().iter().map(|id| millionths(asked[id])).collect();
+        let total: u64 = weights.iter().sum();
+        let bounds = weights
             .iter()
             .map(|weight| bound(birth.slots, *weight, total))
             .collect();
@@ -80,6 +82,7 @@ impl Layout {
         Ok(Layout {
             ring,
             slots: birth.slots,
+            weights,
             bounds,
             pins,
         })
@@ -161,6 +164,21 @@ impl Layout {
             Place { owner, replica }
         };
         self.fill(&vacant).into_iter().map(place).collect()
+    }
+
+    /// The nodes that hold less than their weighted share less `percent` of it.
+    pub(crate) fn starved(&self, holders: &[Holder], percent: u32) -> BTreeSet<u16> {
+        let owned = self.owned(holders);
+        let total: u64 = self.weights.iter().sum();
+        let is_starved = |(weight, owned): (&u64, u32)| {
+            let share = u128::from(self.slots) * u128::from(*weight) * u128::from(100 - percent.min(100));
+            u128::from(owned) * u128::from(total) * 100 < share
+        };
+        (0..)
+            .zip(self.weights.iter().zip(owned))
+            .filter(|(_, node)| is_starved(*node))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// How many slots each node holds.

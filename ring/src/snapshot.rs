@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
-use ringcast_proto::record::{Birth, Key, NodeRecord, Planner, Record, Ring, SlotRecord};
+use ringcast_proto::record::{
+    Birth, History, Key, NodeRecord, Plan, PlanId, Planner, Record, Ring, Role, SlotRecord,
+};
 use ringcast_proto::{NodeId, NodeRef, Slot};
 
 use crate::Op;
@@ -129,6 +131,43 @@ impl Snapshot {
             Record::Node(record) => Some(record),
             _ => None,
         }
+    }
+
+    /// The topic server of this id, if it is registered.
+    #[must_use]
+    pub(crate) fn topic_server(&self, id: &NodeId) -> Option<&NodeRecord> {
+        self.node(id).filter(|record| record.role == Role::TopicServer)
+    }
+
+    /// The plan of this id, if it is kept.
+    #[must_use]
+    pub fn plan(&self, id: &PlanId) -> Option<&Plan> {
+        match &self.records.get(&Key::Plan(id.clone()))?.record {
+            Record::Plan(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// Every plan that is kept and when it was stored, in id order.
+    pub fn plans(&self) -> impl Iterator<Item = (&PlanId, Revision, &Plan)> {
+        // The plans lie between the planner and the first version.
+        let range = (Bound::Excluded(Key::Planner), Bound::Excluded(Key::History(0)));
+        self.records
+            .range(range)
+            .filter_map(|(key, stored)| match (key, &stored.record) {
+                (Key::Plan(id), Record::Plan(plan)) => Some((id, stored.revision, &**plan)),
+                _ => None,
+            })
+    }
+
+    /// What is kept of the ring's versions, oldest first.
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = &History> {
+        self.records
+            .range(Key::History(0)..)
+            .filter_map(|(_, stored)| match &stored.record {
+                Record::History(history) => Some(history),
+                _ => None,
+            })
     }
 
     /// Whether this life of the node is registered.

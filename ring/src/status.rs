@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ringcast_proto::record::{MoveKind, RingNodeState, Role, SlotRecord};
+use ringcast_proto::record::{MoveKind, PlanId, RingNodeState, Role, SlotRecord};
 use ringcast_proto::{NodeId, NodeRef, Slot};
 
 use crate::Snapshot;
@@ -29,6 +29,8 @@ pub struct Status {
     pub moves: Vec<MoveStatus>,
     /// Who plans.
     pub planner: Option<NodeRef>,
+    /// The plan that is being carried out; [`crate::progress`] tells how far.
+    pub plan: Option<PlanId>,
 }
 
 /// A topic server.
@@ -59,7 +61,7 @@ pub enum NodeState {
     Joining,
     /// Registered and in the ring.
     Up,
-    /// Registered and in the ring, to own nothing.
+    /// Registered and to own nothing: the ring wants it so, or it is about to end.
     Draining,
     /// In the ring or named by a slot, its lease gone.
     Down,
@@ -125,6 +127,7 @@ impl Status {
         let slots = snapshot.birth().map_or(0, |birth| birth.slots);
         let mut nodes: BTreeMap<&NodeId, NodeStatus> = BTreeMap::new();
         let mut gateways = Vec::new();
+        let is_leaving = |id: &NodeId| snapshot.node(id).is_some_and(|record| record.leaving);
         for (id, record) in snapshot.nodes() {
             let (address, build) = (record.advertise.clone(), record.build.clone());
             match record.role {
@@ -153,8 +156,8 @@ impl Status {
             node.weight = member.weight;
             node.state = match (node.state, member.state) {
                 (NodeState::Down, _) => NodeState::Down,
-                (_, RingNodeState::Up) => NodeState::Up,
-                (_, RingNodeState::Draining) => NodeState::Draining,
+                (_, RingNodeState::Up) if !is_leaving(&member.id) => NodeState::Up,
+                (_, RingNodeState::Up | RingNodeState::Draining) => NodeState::Draining,
             };
         }
         let mut moves = Vec::new();
@@ -178,6 +181,7 @@ impl Status {
             gateways,
             moves,
             planner: snapshot.planner().map(|(_, planner)| planner.holder.clone()),
+            plan: snapshot.ring().and_then(|ring| ring.plan.clone()),
         }
     }
 }
@@ -199,7 +203,7 @@ impl NodeStatus {
 }
 
 impl MoveStatus {
-    fn of(slot: Slot, record: &SlotRecord) -> Option<MoveStatus> {
+    pub(crate) fn of(slot: Slot, record: &SlotRecord) -> Option<MoveStatus> {
         let moving = record.moving.as_ref()?;
         let from = match moving.kind {
             MoveKind::Owner => &record.owner,
@@ -276,6 +280,9 @@ mod tests {
         if let Some(planner) = &status.planner {
             writeln!(text, "planner {planner}").unwrap();
         }
+        if let Some(plan) = &status.plan {
+            writeln!(text, "plan {}", plan.0).unwrap();
+        }
         golden.assert_eq(&text);
     }
 
@@ -300,9 +307,10 @@ mod tests {
                 ("birth", r#"{"format":1,"cluster_id":"c","slots":4,"seed":1}"#),
                 (
                     "ring",
-                    r#"{"version":3,"replicas":1,"vnodes_per_weight":256,"nodes":[
+                    r#"{"version":3,"replicas":1,"vnodes_per_weight":256,"plan":"p-1","nodes":[
                         {"id":"ts-1","weight":1.0,"state":"up"},{"id":"ts-2","weight":2.5,"state":"draining"},
-                        {"id":"ts-3","weight":1.0,"state":"up"},{"id":"ts-4","weight":1.0,"state":"draining"}]}"#,
+                        {"id":"ts-3","weight":1.0,"state":"up"},{"id":"ts-4","weight":1.0,"state":"draining"},
+                        {"id":"ts-6","weight":1.0,"state":"up"}]}"#,
                 ),
                 (
                     "node/ts-1",
@@ -315,6 +323,10 @@ mod tests {
                 (
                     "node/ts-5",
                     r#"{"inc":3,"role":"topic-server","advertise":"c:1","build":"0.2"}"#,
+                ),
+                (
+                    "node/ts-6",
+                    r#"{"inc":5,"role":"topic-server","advertise":"e:1","build":"0.1","leaving":true}"#,
                 ),
                 (
                     "node/gw-1",
@@ -350,10 +362,12 @@ mod tests {
                 ts-3 down weight 1 owns 0 copies 0 share 0
                 ts-4 down weight 1 owns 0 copies 0 share 0
                 ts-5 joining weight 0 owns 0 copies 0 share 0 at c:1 build 0.2
+                ts-6 draining weight 1 owns 0 copies 0 share 0 at e:1 build 0.1
                 gw-1 gateway at d:1 build 0.1
                 slot 2 ts-2 to ts-1 seal
                 slot 3 ts-0 to ts-1 learn
                 planner ts-1#9
+                plan p-1
             "#]],
         );
     }

@@ -233,6 +233,24 @@ fn a_giant_topic_and_a_busy_one_come_in_pages() {
 }
 
 #[test]
+fn a_tail_of_more_than_a_page_comes_whole() {
+    let mut pair = filled();
+    pair.wish();
+    for _ in 0..2 {
+        let packet = pair.network.pop_front().unwrap();
+        pair.arrive(packet);
+    }
+    let large = "x".repeat(60_000);
+    for number in 201..=240 {
+        pair.publish(A, "gw-1", number, "t1", &large);
+    }
+    let histories = pair.histories(A);
+    pair.run();
+    assert!(pair.make_swap());
+    assert_eq!(pair.histories(B)["t1"].len(), histories["t1"].len());
+}
+
+#[test]
 fn a_slot_that_is_always_busy_is_sealed_in_the_end() {
     let mut pair = filled();
     pair.wish();

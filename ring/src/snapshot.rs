@@ -1,6 +1,5 @@
 //! Every record of the ring store at one revision.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
@@ -9,7 +8,7 @@ use ringcast_proto::record::{
 };
 use ringcast_proto::{NodeId, NodeRef, Slot};
 
-use crate::Op;
+use crate::{Op, Records};
 
 /// A point in the store's history; every change makes the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -49,7 +48,7 @@ pub struct Snapshot {
     /// The revision it shows.
     pub revision: Revision,
     /// The records.
-    pub records: BTreeMap<Key, Stored>,
+    pub records: Records,
 }
 
 impl Snapshot {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ringcast_proto::NodeId;
 use ringcast_proto::record::{Key, Record};
-use ringcast_ring::{Op, Revision, Snapshot, Stored};
+use ringcast_ring::{Op, Records, Revision, Snapshot, Stored};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -138,7 +138,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Contents, Error> {
             .ok_or_else(|| wrong(0, &format!("the header has no {name}")))
     };
     let (revision, count) = (number("revision")?, number("records")?);
-    let (mut records, mut ttls) = (BTreeMap::new(), BTreeMap::new());
+    let (mut records, mut ttls) = (Records::default(), BTreeMap::new());
     for (index, text) in lines {
         let (key, stored, ttl) = record(text).map_err(|reason| Error::Line {
             line: index + 1,

@@ -237,7 +237,7 @@ mod tests {
         let stored = Stored { revision, op, record };
         let snapshot = Snapshot {
             revision,
-            records: [(Key::Birth, stored)].into(),
+            records: [(Key::Birth, stored)].into_iter().collect(),
         };
         SlotTable::from_snapshot(&snapshot).unwrap()
     }

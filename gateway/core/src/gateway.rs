@@ -135,7 +135,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// How often what waits is looked at again. Retries pause 1 to 400 ms, deadlines are seconds.
+/// How often what waits is looked at again, deadlines above all, which are seconds.
 const RETRY_TICK: Duration = Duration::from_millis(10);
 
 /// A gateway: its sessions, what it wants of which topic, and the publishes on their way.
@@ -225,10 +225,10 @@ impl Gateway {
             Input::Closed { session } => self.closed(session),
             Input::Table(table) => {
                 self.owners.replace(table);
-                self.interest.moved(self.owners.take_moved());
+                self.moved();
             }
             Input::Registered(_) => {
-                self.interest.forget_bindings();
+                self.interest.forget_bindings(now);
                 let mut decided = Vec::new();
                 self.publishing.forget_sent(&mut decided);
                 self.settle_all(decided, effects);
@@ -237,7 +237,7 @@ impl Gateway {
                 let events = self
                     .interest
                     .bound(call, answer, &mut self.owners, now, &mut self.jitter);
-                self.interest.moved(self.owners.take_moved());
+                self.moved();
                 for event in events {
                     self.membership(event, effects);
                 }
@@ -252,7 +252,7 @@ impl Gateway {
                     &mut self.jitter,
                     &mut decided,
                 );
-                self.interest.moved(self.owners.take_moved());
+                self.moved();
                 self.settle_all(decided, effects);
             }
             Input::Deliver(call, entries) => self.deliver(call, entries, effects),
@@ -278,8 +278,28 @@ impl Gateway {
     pub fn deadline(&self) -> Option<Millis> {
         let join = self.join_deadlines.first().map(|(at, ..)| *at);
         let waiting = self.publishing.busy() || self.interest.busy() || !self.held.is_empty();
-        let retry = waiting.then(|| self.ticked + RETRY_TICK);
-        join.into_iter().chain(retry).min()
+        let tick = waiting.then(|| self.ticked + RETRY_TICK);
+        let retries = [self.publishing.retry_at(), self.interest.retry_at()];
+        join.into_iter()
+            .chain(tick)
+            .chain(retries.into_iter().flatten())
+            .min()
+    }
+
+    /// Since when the first of what left with this call had waited for its lane. To be asked before the call's answer is
+    /// taken; none where it carries only what was sent before.
+    #[must_use]
+    pub fn waiting_since(&self, call: CallId) -> Option<Millis> {
+        self.publishing
+            .waiting_since(call)
+            .or_else(|| self.interest.waiting_since(call))
+    }
+
+    /// Slots may have other owners: what waited for the old ones waits no longer.
+    fn moved(&mut self) {
+        let slots = self.owners.take_moved();
+        self.interest.moved(&slots, &self.owners, self.now);
+        self.publishing.moved(&slots);
     }
 
     fn server_publish(&mut self, call: CallId, publish: ServerPublish, effects: &mut Vec<Effect>) {

@@ -24,11 +24,12 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// Whether a call may leave for this node now.
-    pub(crate) fn idle(&self, node: &NodeRef, now: Millis) -> bool {
-        self.lanes
-            .get(node)
-            .is_none_or(|lane| lane.in_flight.is_none() && lane.not_before <= now)
+    /// From when on a call may leave for this node; none while one is in flight.
+    pub(crate) fn free_at(&self, node: &NodeRef) -> Option<Millis> {
+        match self.lanes.get(node) {
+            None => Some(Millis(0)),
+            Some(lane) => lane.in_flight.is_none().then_some(lane.not_before),
+        }
     }
 
     /// A call leaves.

@@ -15,25 +15,37 @@ pub(crate) struct Owners {
     table: Option<Arc<SlotTable>>,
     /// Owners that a `NotOwner` named before the table did.
     hints: BTreeMap<Slot, (NodeRef, OwnerEpoch)>,
+    /// The highest owner_epoch heard of, from whomever.
     seen: BTreeMap<Slot, OwnerEpoch>,
     /// Slots whose owner, as told here, is another one since this was last taken.
     moved: Vec<Slot>,
 }
 
 impl Owners {
-    /// Takes a newer table.
+    /// Takes a newer table. It costs a look at every slot, and more only for those that moved: tables come by the
+    /// hundred a second while slots move.
     pub(crate) fn replace(&mut self, table: Arc<SlotTable>) {
+        let before = self.table.take();
+        let told = |slot| before.as_ref().and_then(|table| table.owner(slot));
         for slot in (0..table.slots()).map(Slot) {
-            let before = self.owner(slot);
-            if let Some(next) = table.owner(slot) {
-                let hint_is_old = |(_, epoch): &(NodeRef, OwnerEpoch)| *epoch <= next.owner_epoch;
-                if self.hints.get(&slot).is_some_and(hint_is_old) {
-                    self.hints.remove(&slot);
-                }
-                if before.as_ref() != Some(&(next.owner.clone(), next.owner_epoch)) {
-                    self.moved.push(slot);
-                }
+            let Some(next) = table.owner(slot).filter(|next| told(slot) != Some(*next)) else {
+                continue;
+            };
+            let hint = self.hints.get(&slot);
+            let known = match (hint, told(slot)) {
+                (Some((owner, owner_epoch)), _) => Some((owner, *owner_epoch)),
+                (None, told) => told.map(|told| (&told.owner, told.owner_epoch)),
+            };
+            // The hint stays where it is newer than the table.
+            let overruled = hint.is_none_or(|(_, owner_epoch)| *owner_epoch <= next.owner_epoch);
+            if overruled && known != Some((&next.owner, next.owner_epoch)) {
+                self.moved.push(slot);
             }
+            if overruled {
+                self.hints.remove(&slot);
+            }
+            let seen = self.seen.entry(slot).or_default();
+            *seen = next.owner_epoch.max(*seen);
         }
         self.table = Some(table);
     }
@@ -66,21 +78,14 @@ impl Owners {
 
     /// The highest owner_epoch heard of for a slot.
     pub(crate) fn seen(&self, slot: Slot) -> OwnerEpoch {
-        let by_table = self
-            .table
-            .as_ref()
-            .and_then(|table| table.owner(slot))
-            .map_or(OwnerEpoch(0), |owner| owner.owner_epoch);
-        self.seen.get(&slot).copied().unwrap_or_default().max(by_table)
+        self.seen.get(&slot).copied().unwrap_or_default()
     }
 
     /// Notes an owner_epoch. `false`: a higher one was seen before, so its bearer is fenced.
     pub(crate) fn see(&mut self, slot: Slot, epoch: OwnerEpoch) -> bool {
-        if epoch < self.seen(slot) {
-            return false;
-        }
-        self.seen.insert(slot, epoch);
-        true
+        let seen = self.seen.entry(slot).or_default();
+        *seen = epoch.max(*seen);
+        epoch == *seen
     }
 
     /// Takes the owner a `NotOwner` named. `true` where it is news, so that asking it at once makes sense.
@@ -99,6 +104,7 @@ impl Owners {
         if self.owner(slot).is_some_and(|(_, known)| hint.1 <= known) {
             return false;
         }
+        self.see(slot, hint.1);
         self.hints.insert(slot, hint);
         self.moved.push(slot);
         true

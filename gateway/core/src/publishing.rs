@@ -4,10 +4,11 @@
 //! sent again is sent as it was, so the owner appends it once. Every publish is answered within the deadline.
 //! Leaves out: what the answer looks like to a client (`gateway`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+mod queue;
 
-use ringcast_proto::v1::{self, Refusal, SlotStatus, publish_outcome::Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringcast_proto::v1::{self, Refusal, publish_outcome::Outcome};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, Slot};
 
 use crate::backoff::Jitter;
@@ -16,11 +17,7 @@ use crate::interest::position;
 use crate::lanes::Lanes;
 use crate::limits::Limits;
 use crate::owners::Owners;
-
-/// Publishes a call carries at most.
-const CALL_PUBLISHES_MAX: usize = 512;
-/// Payload bytes a call carries at most, unless one publish alone has more.
-const CALL_BYTES_MAX: usize = 256 * 1024;
+use queue::{Batch, Pending, Queue};
 
 /// Why a publish failed; the `reason` a client sees.
 pub(crate) mod reason {
@@ -36,55 +33,6 @@ pub(crate) mod reason {
     pub(crate) const TIMEOUT: &str = "timeout";
 }
 
-/// A publish and whoever waits for its answer.
-#[derive(Debug)]
-struct Pending<W> {
-    message: v1::Publish,
-    waiter: W,
-    deadline: Millis,
-    /// Ever left for an owner: then the outcome is unknown until told.
-    sent: bool,
-    lease_lost: bool,
-}
-
-#[derive(Debug)]
-struct Queue<W> {
-    last_number: u64,
-    /// Numbers up to this one are in a call that is not answered yet.
-    in_flight_to: u64,
-    not_before: Millis,
-    failures: u32,
-    bytes: usize,
-    pending: VecDeque<Pending<W>>,
-}
-
-impl<W> Default for Queue<W> {
-    fn default() -> Self {
-        Queue {
-            last_number: 0,
-            in_flight_to: 0,
-            not_before: Millis(0),
-            failures: 0,
-            bytes: 0,
-            pending: VecDeque::new(),
-        }
-    }
-}
-
-impl<W> Queue<W> {
-    fn find(&self, number: u64) -> Option<usize> {
-        self.pending
-            .binary_search_by_key(&number, |pending| pending.message.number)
-            .ok()
-    }
-
-    fn take(&mut self, index: usize) -> Option<Pending<W>> {
-        let pending = self.pending.remove(index)?;
-        self.bytes -= pending.message.payload.len();
-        Some(pending)
-    }
-}
-
 /// The answer to a publish: where it was committed, or the reason it was not.
 pub(crate) type Answer = Result<(Epoch, Offset), &'static str>;
 
@@ -94,11 +42,22 @@ pub(crate) struct Publishing<W> {
     queues: BTreeMap<Slot, Queue<W>>,
     /// Slots with something pending.
     active: BTreeSet<Slot>,
-    calls: BTreeMap<CallId, (NodeRef, Vec<Slot>)>,
+    calls: BTreeMap<CallId, Call>,
     lanes: Lanes,
     /// Where the next round begins, so that low slots do not starve high ones.
     next_slot: Slot,
+    /// When the first of what waits for its time may leave.
+    retry_at: Option<Millis>,
     limits: Limits,
+}
+
+/// A Publish call in flight.
+#[derive(Debug)]
+struct Call {
+    to: NodeRef,
+    slots: Vec<Slot>,
+    /// Since when the first that leaves with it had waited; none where all have left before.
+    since: Option<Millis>,
 }
 
 impl<W> Publishing<W> {
@@ -109,6 +68,7 @@ impl<W> Publishing<W> {
             calls: BTreeMap::new(),
             lanes: Lanes::default(),
             next_slot: Slot(0),
+            retry_at: None,
             limits,
         }
     }
@@ -118,30 +78,32 @@ impl<W> Publishing<W> {
         !self.active.is_empty()
     }
 
+    /// When the next thing that waits for its time may leave.
+    pub(crate) fn retry_at(&self) -> Option<Millis> {
+        self.retry_at
+    }
+
+    /// Since when the first publish in a call had waited for its lane; none where all have left before.
+    pub(crate) fn waiting_since(&self, call: CallId) -> Option<Millis> {
+        self.calls.get(&call)?.since
+    }
+
+    /// The slots' owners changed: what was held back for the old ones is sent at once.
+    pub(crate) fn moved(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            if let Some(queue) = self.queues.get_mut(slot) {
+                queue.go_on();
+            }
+        }
+    }
+
     /// Queues a publish; its number is given here. The waiter comes back where the slot's queue is full.
-    pub(crate) fn push(
-        &mut self,
-        slot: Slot,
-        mut message: v1::Publish,
-        waiter: W,
-        now: Millis,
-    ) -> Result<(), W> {
+    pub(crate) fn push(&mut self, slot: Slot, message: v1::Publish, waiter: W, now: Millis) -> Result<(), W> {
         let queue = self.queues.entry(slot).or_default();
-        let bytes = queue.bytes + message.payload.len();
-        if queue.pending.len() >= self.limits.slot_queue_max || bytes > self.limits.slot_queue_bytes_max {
+        if !queue.has_room(message.payload.len(), &self.limits) {
             return Err(waiter);
         }
-        queue.last_number += 1;
-        queue.bytes = bytes;
-        message.number = queue.last_number;
-        let deadline = now + self.limits.deadline;
-        queue.pending.push_back(Pending {
-            message,
-            waiter,
-            deadline,
-            sent: false,
-            lease_lost: false,
-        });
+        queue.push(message, waiter, now, now + self.limits.deadline);
         self.active.insert(slot);
         Ok(())
     }
@@ -154,6 +116,7 @@ impl<W> Publishing<W> {
         next_call: &mut u64,
         effects: &mut Vec<Effect>,
     ) {
+        self.retry_at = None;
         if self.active.is_empty() {
             return;
         }
@@ -164,24 +127,26 @@ impl<W> Publishing<W> {
             .range(self.next_slot..)
             .chain(self.active.range(..self.next_slot))
         {
-            let Some(queue) = self.queues.get_mut(&slot).filter(|queue| queue.in_flight_to == 0) else {
+            let Some(queue) = self.queues.get_mut(&slot).filter(|queue| queue.may_leave()) else {
                 continue;
             };
-            if queue.not_before > now || queue.pending.is_empty() {
-                continue;
-            }
             let Some((to, owner_epoch)) = owners.owner(slot) else {
                 continue;
             };
-            if !self.lanes.idle(&to, now) {
+            let Some(free_at) = self.lanes.free_at(&to) else {
+                continue;
+            };
+            let at = queue.not_before().max(free_at);
+            if at > now {
+                self.retry_at = Some(self.retry_at.map_or(at, |first| first.min(at)));
                 continue;
             }
             let batch = batches.entry(to).or_default();
-            if batch.publishes >= CALL_PUBLISHES_MAX || batch.bytes >= CALL_BYTES_MAX {
+            if batch.is_full() {
                 full = full.or(Some(slot));
                 continue;
             }
-            batch.add(slot, owner_epoch, queue);
+            batch.add(slot, owner_epoch, queue, now);
         }
         self.next_slot = full.unwrap_or(Slot(0));
         for (to, batch) in batches {
@@ -193,7 +158,15 @@ impl<W> Publishing<W> {
                 .iter()
                 .filter_map(|part| u16::try_from(part.slot).ok().map(Slot))
                 .collect();
-            self.calls.insert(call, (to.clone(), slots));
+            let since = batch.since;
+            self.calls.insert(
+                call,
+                Call {
+                    to: to.clone(),
+                    slots,
+                    since,
+                },
+            );
             effects.push(Effect::Publish(call, to, batch.slots));
         }
         self.lanes.retain(|node| owners.knows(node));
@@ -209,22 +182,19 @@ impl<W> Publishing<W> {
         jitter: &mut Jitter,
         decided: &mut Vec<(W, Slot, Answer)>,
     ) {
-        let Some((to, slots)) = self.calls.remove(&call) else {
+        let Some(Call { to, slots, .. }) = self.calls.remove(&call) else {
             return;
         };
         for slot in &slots {
             if let Some(queue) = self.queues.get_mut(slot) {
-                queue.in_flight_to = 0;
+                queue.landed();
             }
         }
         let Ok(answer) = answer else {
             // It may have been appended after all: an earlier "lease lost" is no longer the last word.
             for slot in &slots {
                 if let Some(queue) = self.queues.get_mut(slot) {
-                    queue
-                        .pending
-                        .iter_mut()
-                        .for_each(|pending| pending.lease_lost = false);
+                    queue.lease_lost(false);
                 }
             }
             return self.lanes.failed(&to, call, now, jitter);
@@ -245,16 +215,16 @@ impl<W> Publishing<W> {
             };
             if outcomes_count {
                 for outcome in &part.outcomes {
-                    if let (Some(index), Some(answer)) = (
-                        queue.find(outcome.number),
-                        outcome.outcome.as_ref().and_then(decode),
-                    ) {
-                        decided.extend(queue.take(index).map(|pending| (pending.waiter, slot, answer)));
+                    let answer = outcome.outcome.as_ref().and_then(decode);
+                    if let Some(answer) = answer
+                        && let Some(waiter) = queue.decide(outcome.number)
+                    {
+                        decided.push((waiter, slot, answer));
                     }
                 }
             }
             queue.hold_back(&part, slot, owners, now, jitter);
-            if queue.pending.is_empty() {
+            if queue.is_empty() {
                 self.active.remove(&slot);
             }
         }
@@ -263,18 +233,16 @@ impl<W> Publishing<W> {
     /// A delivery proves that this publish was committed.
     pub(crate) fn committed(&mut self, slot: Slot, number: u64) -> Option<W> {
         let queue = self.queues.get_mut(&slot)?;
-        let index = queue.find(number)?;
-        let pending = queue.take(index)?;
-        if queue.pending.is_empty() {
+        let waiter = queue.decide(number)?;
+        if queue.is_empty() {
             self.active.remove(&slot);
         }
-        Some(pending.waiter)
+        Some(waiter)
     }
 
     /// Who waits for the publish of this number.
     pub(crate) fn waiter(&self, slot: Slot, number: u64) -> Option<&W> {
-        let queue = self.queues.get(&slot)?;
-        Some(&queue.pending.get(queue.find(number)?)?.waiter)
+        self.queues.get(&slot)?.waiter(number)
     }
 
     /// Gives up on what is over its deadline.
@@ -287,7 +255,7 @@ impl<W> Publishing<W> {
         self.calls.clear();
         self.lanes.clear();
         for queue in self.queues.values_mut() {
-            queue.in_flight_to = 0;
+            queue.landed();
         }
         self.give_up(|pending| pending.sent, decided);
     }
@@ -299,85 +267,10 @@ impl<W> Publishing<W> {
             let Some(queue) = queues.get_mut(&slot) else {
                 return false;
             };
-            while queue.pending.front().is_some_and(&over) {
-                let Some(pending) = queue.take(0) else { break };
-                let why = match (pending.lease_lost, pending.sent) {
-                    (true, _) => reason::OWNER_LEASE_LOST,
-                    (false, true) => reason::TIMEOUT,
-                    (false, false) => reason::TOPIC_UNAVAILABLE,
-                };
-                decided.push((pending.waiter, slot, Err(why)));
+            while let Some((waiter, why)) = queue.give_up(&over) {
+                decided.push((waiter, slot, Err(why)));
             }
-            !queue.pending.is_empty()
-        });
-    }
-}
-
-impl<W> Queue<W> {
-    /// What the owner left undecided waits for as long as its answer makes sense of.
-    fn hold_back(
-        &mut self,
-        part: &v1::SlotPublishAnswer,
-        slot: Slot,
-        owners: &mut Owners,
-        now: Millis,
-        jitter: &mut Jitter,
-    ) {
-        let lease_lost = part.rest() == SlotStatus::OwnerLeaseLost;
-        if let Some(front) = self.pending.front_mut().filter(|front| front.sent) {
-            front.lease_lost = lease_lost;
-        }
-        if lease_lost {
-            // Nothing of the rest was appended, whatever follows in the queue waits behind it.
-            self.pending
-                .iter_mut()
-                .for_each(|pending| pending.lease_lost = true);
-        }
-        let pause = match part.rest() {
-            SlotStatus::Ok => {
-                self.failures = 0;
-                return;
-            }
-            SlotStatus::NotOwner if owners.hint(slot, part.owner.as_ref()) => return,
-            SlotStatus::Pending | SlotStatus::Sealed => {
-                Duration::from_millis(u64::from(part.retry_after_ms.clamp(5, 25)))
-            }
-            SlotStatus::NotOwner | SlotStatus::OwnerLeaseLost | SlotStatus::Overloaded => {
-                self.failures = self.failures.saturating_add(1);
-                jitter.delay(self.failures - 1)
-            }
-        };
-        self.not_before = now + pause;
-    }
-}
-
-#[derive(Default)]
-struct Batch {
-    slots: Vec<v1::SlotPublishes>,
-    publishes: usize,
-    bytes: usize,
-}
-
-impl Batch {
-    fn add<W>(&mut self, slot: Slot, owner_epoch: OwnerEpoch, queue: &mut Queue<W>) {
-        let mut publishes = Vec::new();
-        for pending in &mut queue.pending {
-            if self.publishes >= CALL_PUBLISHES_MAX || (self.publishes > 0 && self.bytes >= CALL_BYTES_MAX) {
-                break;
-            }
-            self.publishes += 1;
-            self.bytes += pending.message.payload.len();
-            pending.sent = true;
-            // It may be appended this time, whatever was said the last time.
-            pending.lease_lost = false;
-            queue.in_flight_to = pending.message.number;
-            publishes.push(pending.message.clone());
-        }
-        self.slots.push(v1::SlotPublishes {
-            slot: u32::from(slot.0),
-            owner_epoch: owner_epoch.0,
-            publishes,
-            held_ms: 0,
+            !queue.is_empty()
         });
     }
 }

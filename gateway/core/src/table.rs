@@ -71,7 +71,7 @@ pub(crate) fn table_of(slots: u16, owner: &NodeRef, owner_epoch: u64) -> SlotTab
     }
     SlotTable::from_snapshot(&Snapshot {
         revision: Revision(1),
-        records,
+        records: records.into_iter().collect(),
     })
     .expect("the cluster is born")
 }

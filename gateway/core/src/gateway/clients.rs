@@ -67,7 +67,7 @@ impl Gateway {
                 Some(joining) => drop(self.join_deadlines.remove(&(joining.deadline, id, topic.clone()))),
                 None => self.joined -= 1,
             }
-            self.interest.leave(channel.slot, &topic, id);
+            self.interest.leave(channel.slot, &topic, id, self.now);
         }
     }
 
@@ -142,7 +142,7 @@ impl Gateway {
                 waiting: Default::default(),
             },
         );
-        self.interest.join(slot, &topic, id, member);
+        self.interest.join(slot, &topic, id, member, self.now);
         self.join_deadlines.insert((deadline, id, topic));
     }
 
@@ -300,7 +300,7 @@ impl Gateway {
         if channel.joining.is_none() {
             self.joined -= 1;
         }
-        self.interest.leave(channel.slot, topic, id);
+        self.interest.leave(channel.slot, topic, id, self.now);
         Some(channel)
     }
 

@@ -414,7 +414,7 @@ fn s8_s10_s11_leave_closes_and_a_stale_join_ref_is_dropped() {
         1 > ["1","5","topics:matrix","phx_leave",{}]
         1 < ["1","5","topics:matrix","phx_reply",{"status":"ok","response":{}}]
         1 < ["1","1","topics:matrix","phx_close",{}]
-        ts-1 bind topics:matrix change joined [] left [1]
+        ts-1 bind topics:matrix all joined [] left []
     "#]]);
 }
 
@@ -441,7 +441,7 @@ fn s12_a_join_without_join_ref_is_known_by_its_ref() {
         1 > [null,"10","topics:matrix","phx_leave",{}]
         1 < ["7","10","topics:matrix","phx_reply",{"status":"ok","response":{}}]
         1 < [null,null,"topics:matrix","phx_close",{}]
-        ts-1 bind topics:matrix change joined [] left [1]
+        ts-1 bind topics:matrix all joined [] left []
     "#]]);
 }
 
@@ -476,7 +476,7 @@ fn o5_a_leave_waits_for_the_publishes_before_it() {
         1 < ["1","3","topics:matrix","phx_reply",{"status":"ok","response":{}}]
         1 < ["1","1","topics:matrix","phx_close",{}]
         1 < [null,"4","topics:matrix","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
-        ts-1 bind topics:matrix change joined [] left [1]
+        ts-1 bind topics:matrix all joined [] left []
     "#]]);
 }
 
@@ -552,7 +552,7 @@ fn after_a_takeover_the_gateway_binds_anew_with_its_cursor_and_resends() {
         1 < ["1",null,"topics:matrix","event",{"n":2}]
         1 > ["1","2","topics:matrix","publish",["event",{"message":"hi"}]]
         ts-1 publish topics:matrix #1 event
-        ts-2 bind topics:matrix all joined [1] left [] cursor 2
+        ts-2 bind topics:matrix change joined [] left [] cursor 2
         ts-2 publish topics:matrix #1 event
         deliver: Stale 0
         1 < ["1",null,"topics:matrix","event",{"n":3}]
@@ -620,7 +620,7 @@ fn a_connection_that_ends_leaves_all_its_topics_and_the_last_one_unbinds() {
             .is_none()
     );
     world.check(expect![[r#"
-        ts-1 bind topics:matrix change joined [] left [1]
+        ts-1 bind topics:matrix all joined [] left []
     "#]]);
 }
 
@@ -718,7 +718,7 @@ fn an_owner_that_a_refusal_named_first_is_bound_to_for_every_topic_of_the_slot()
     world.check(expect![[r#"
         1 > ["1","2","topics:matrix","publish",["event",{"message":"hi"}]]
         ts-1 publish topics:matrix #1 event
-        ts-2 bind topics:matrix all joined [1] left [] cursor 0
+        ts-2 bind topics:matrix change joined [] left [] cursor 0
         ts-2 publish topics:matrix #1 event
     "#]]);
 }

@@ -1,13 +1,15 @@
 //! One topic as this gateway wants it.
 //!
-//! *Invariant:* what the owner is told is everything, or a change to what it has confirmed.
+//! *Invariant:* what the owner is told is everything, or a change to the members that a confirmed bind left. A bind's
+//! number names those members wherever the slot goes, so a new owner that has them is told no more than the present one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ringcast_proto::v1;
-use ringcast_proto::{Epoch, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic};
+use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic};
 
+use super::changes::Changes;
 use crate::gateway::CallId;
 use crate::phoenix::{Json, Serializer};
 
@@ -22,21 +24,23 @@ pub(crate) struct Member {
     pub(crate) joined: bool,
 }
 
+/// The last bind that was confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bound {
-    pub(super) to: NodeRef,
-    pub(super) owner_epoch: OwnerEpoch,
     pub(super) seq: u64,
+    /// Who holds it and delivers; none since the slot went to another owner, who may hold it too.
+    pub(super) at: Option<(NodeRef, OwnerEpoch)>,
 }
 
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) call: CallId,
     pub(super) to: NodeRef,
-    pub(super) owner_epoch: OwnerEpoch,
     pub(super) seq: u64,
     /// It says that nobody is left.
     pub(super) empty: bool,
+    /// What it tells beyond the confirmed bind.
+    pub(super) told: Changes,
 }
 
 /// One topic's members here, what the owner knows of them, and the cursor.
@@ -45,22 +49,41 @@ pub(crate) struct Wanted {
     pub(crate) members: BTreeMap<SessionId, Member>,
     /// Members that wait for the owner, with the bind that told it (0: none yet).
     pub(super) joining: BTreeMap<SessionId, u64>,
-    pub(super) joined_since: BTreeSet<SessionId>,
-    pub(super) left_since: BTreeSet<SessionId>,
+    /// What no bind has told yet.
+    pub(super) untold: Changes,
     pub(super) cursor: Option<(Epoch, Offset)>,
     pub(super) bound: Option<Bound>,
     pub(super) in_flight: Option<InFlight>,
     /// Some owner may hold members of ours.
     pub(super) owner_knows: bool,
-    pub(super) queued: bool,
+    /// Since when it waits to be told.
+    pub(super) queued: Option<Millis>,
 }
 
 impl Wanted {
     pub(super) fn up_to_date(&self) -> bool {
-        self.bound.is_some()
-            && self.joined_since.is_empty()
-            && self.left_since.is_empty()
+        self.bound.as_ref().is_some_and(|bound| bound.at.is_some())
+            && self.untold.is_empty()
             && self.owner_knows != self.members.is_empty()
+    }
+
+    pub(super) fn join(&mut self, session: SessionId, member: Member) {
+        self.members.insert(session, member);
+        self.joining.insert(session, 0);
+        self.untold.join(session);
+    }
+
+    /// Whether it was a member.
+    pub(super) fn leave(&mut self, session: SessionId) -> bool {
+        if self.members.remove(&session).is_none() {
+            return false;
+        }
+        self.joining.remove(&session);
+        let untold = self.untold.forget(session);
+        if !untold || self.bound.is_some() || self.in_flight.is_some() {
+            self.untold.leave(session);
+        }
+        true
     }
 
     /// Those the bind numbered `seq` or an earlier one told the owner about are joined now.
@@ -80,7 +103,27 @@ impl Wanted {
         told
     }
 
-    /// The bind that brings the owner up to date: a change where it knows the rest, else everything.
+    /// The slot has this owner now. Whatever another one holds has to be told again.
+    pub(super) fn moved(&mut self, owner: Option<&(NodeRef, OwnerEpoch)>) {
+        if let Some(bound) = &mut self.bound {
+            // An owner may have answered under an epoch of which the table hears later.
+            let stays = |(at, epoch): &(NodeRef, OwnerEpoch)| {
+                owner.is_some_and(|(owner, since)| owner == at && since <= epoch)
+            };
+            bound.at = bound.at.take().filter(stays);
+        }
+    }
+
+    /// What was in flight was not confirmed: it is told again, with what came since.
+    pub(super) fn tell_again(&mut self, told: Changes) {
+        let since = std::mem::take(&mut self.untold);
+        if self.bound.is_some() {
+            self.untold = told.then(since);
+        }
+        // Otherwise everything will be told, and changes are changes to nothing.
+    }
+
+    /// The bind that brings the owner up to date: a change where it holds, or may hold, the rest, else everything.
     pub(super) fn bind(
         &mut self,
         slot: Slot,
@@ -90,42 +133,49 @@ impl Wanted {
         seq: u64,
         call: CallId,
     ) -> v1::Bind {
-        let known = self
-            .bound
-            .take()
-            .filter(|bound| bound.to == *to && bound.owner_epoch == owner_epoch);
         let member = |(session, member): (&SessionId, &Member)| v1::Member {
             session: session.0,
             subject: member.subject.clone(),
         };
-        let joined_since = std::mem::take(&mut self.joined_since);
-        let left_since = std::mem::take(&mut self.left_since);
-        let (prev_seq, joined, left) = match known {
-            Some(bound) => {
-                let joined = joined_since
-                    .iter()
+        let cursor = || {
+            self.cursor.as_ref().map(|(epoch, offset)| v1::Position {
+                epoch: epoch.to_bytes(),
+                offset: offset.0,
+            })
+        };
+        let told = std::mem::take(&mut self.untold);
+        let empty = self.members.is_empty();
+        let (prev_seq, cursor) = match &self.bound {
+            // Whatever the owner holds: nobody is left.
+            _ if empty => (0, None),
+            // Its group goes on from where it stands.
+            Some(bound) if bound.at.is_some() => (bound.seq, None),
+            // The group came along with the slot; how far it had got here only this gateway knows.
+            Some(bound) if self.cursor.is_some() => (bound.seq, cursor()),
+            Some(_) | None => (0, cursor()),
+        };
+        let (joined, left) = if prev_seq == 0 {
+            (self.members.iter().map(member).collect(), Vec::new())
+        } else {
+            let joined = told.joined.iter();
+            (
+                joined
                     .filter_map(|id| self.members.get_key_value(id))
                     .map(member)
-                    .collect();
-                (
-                    bound.seq,
-                    joined,
-                    left_since.into_iter().map(|session| session.0).collect(),
-                )
-            }
-            None => (0, self.members.iter().map(member).collect(), Vec::new()),
+                    .collect(),
+                told.left.iter().map(|session| session.0).collect(),
+            )
         };
         for told in self.joining.values_mut() {
             *told = seq;
         }
-        let empty = self.members.is_empty();
         self.owner_knows = true;
         self.in_flight = Some(InFlight {
             call,
             to: to.clone(),
-            owner_epoch,
             seq,
             empty,
+            told,
         });
         v1::Bind {
             slot: u32::from(slot.0),
@@ -135,14 +185,7 @@ impl Wanted {
             prev_seq,
             joined,
             left,
-            // With a change the owner goes on from where its group stands.
-            cursor: match prev_seq {
-                0 => self.cursor.as_ref().map(|(epoch, offset)| v1::Position {
-                    epoch: epoch.to_bytes(),
-                    offset: offset.0,
-                }),
-                _ => None,
-            },
+            cursor,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! An owner that loses calls, answers and its lease, against the promise of one append each, in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
+use ringcast_proto::v1::SlotStatus;
 
 use super::*;
 use crate::gateway::Effect;

@@ -74,6 +74,12 @@ impl FromIterator<(Key, Stored)> for Records {
     }
 }
 
+impl<const N: usize> From<[(Key, Stored); N]> for Records {
+    fn from(records: [(Key, Stored); N]) -> Records {
+        records.into_iter().collect()
+    }
+}
+
 impl<'a> IntoIterator for &'a Records {
     type Item = (&'a Key, &'a Stored);
     type IntoIter = Iter<'a>;

@@ -59,6 +59,8 @@ pub struct Slot {
     pub(crate) created: usize,
     /// The copy another node is taking of the slot.
     pub(crate) giving: Option<Giving>,
+    /// The move and the attempt of the last copy that was begun and given up.
+    pub(crate) given_up: Option<(String, u32)>,
     /// The slot is not sealed before.
     pub(crate) seal_not_before: Millis,
     /// The copy this node is taking of the slot.
@@ -88,6 +90,7 @@ impl Slot {
             counts: Counts::default(),
             created: 0,
             giving: None,
+            given_up: None,
             seal_not_before: Millis(0),
             learning: None,
             takeover: None,

@@ -136,13 +136,14 @@ impl Slot {
         if !self.is_wished(from, pull) {
             return status(PullStatus::NotOwner);
         }
-        let same = |giving: &&mut Giving| giving.move_id == pull.move_id && giving.target == *from;
-        match self.giving.as_mut().filter(same) {
+        let same = |giving: &&Giving| giving.move_id == pull.move_id && giving.target == *from;
+        match self.giving.as_ref().filter(same) {
             Some(giving) if giving.swapping.is_some() => return wait(giving.sealed_ms(now)),
             Some(giving) if giving.attempt == pull.attempt => {}
             // A late call of an attempt that was given up.
             Some(giving) if giving.attempt > pull.attempt => return status(PullStatus::Restart),
-            _ if pull.page > 0 => return status(PullStatus::Restart),
+            // Of a copy that was given up, an answer may still be on its way: nobody could tell its pages from these.
+            _ if pull.page > 0 || self.is_given_up(pull) => return status(PullStatus::Restart),
             _ => {
                 self.unseal();
                 self.giving = Some(Giving::new(from.clone(), pull, now));
@@ -155,6 +156,11 @@ impl Slot {
         let answer = self.next_page(&mut giving, pull.page, now, effects);
         self.giving = Some(giving);
         answer
+    }
+
+    fn is_given_up(&self, pull: &PullPage) -> bool {
+        let given_up = self.given_up.as_ref();
+        given_up.is_some_and(|(move_id, attempt)| *move_id == pull.move_id && pull.attempt <= *attempt)
     }
 
     /// Whether the record wants this very move, as far as this node can know.
@@ -294,7 +300,9 @@ impl Slot {
 
     pub(crate) fn stop_giving(&mut self) {
         self.unseal();
-        self.giving = None;
+        if let Some(giving) = self.giving.take() {
+            self.given_up = Some((giving.move_id, giving.attempt));
+        }
     }
 
     fn unseal(&mut self) {

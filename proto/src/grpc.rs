@@ -18,6 +18,12 @@ const KEEP_ALIVE_DEADLINE: Duration = Duration::from_secs(1);
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const STREAMS_MAX: u32 = 256;
 
+/// How long a message is on the wire, in bytes.
+#[must_use]
+pub fn encoded_bytes(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}
+
 /// An address that is no `HOST:PORT`.
 #[derive(Debug, thiserror::Error)]
 #[error("address {address:?} is no HOST:PORT: {source}")]

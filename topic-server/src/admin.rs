@@ -63,6 +63,15 @@ impl Service {
         .await
     }
 
+    /// What each slot that is owned here holds.
+    pub(crate) async fn stats(&self) -> Result<v1::SlotStatsReply, Status> {
+        let mut slots = Vec::new();
+        for slot in self.shared.all_slots() {
+            slots.extend(ask(slot, Mail::Stats).await?);
+        }
+        Ok(v1::SlotStatsReply { slots })
+    }
+
     pub(crate) fn follow(
         &self,
         request: v1::TapRequest,
@@ -93,10 +102,10 @@ impl Service {
     fn find(&self, topic: &str) -> Result<(&SlotHandle, Topic), Status> {
         let topic =
             Topic::parse(topic.as_bytes()).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let table = self.shared.table.load();
-        let slot = table
+        let directory = self.shared.directory.load();
+        let slot = directory
             .as_ref()
-            .and_then(|table| self.shared.slot(table.slot_of(topic.as_bytes())));
+            .and_then(|directory| self.shared.slot(directory.slot_of(topic.as_bytes())));
         slot.map(|slot| (slot, topic))
             .ok_or_else(|| Status::unavailable("the ring is not born yet"))
     }

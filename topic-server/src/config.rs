@@ -7,6 +7,8 @@ use ringcast_proto::NodeId;
 use ringcast_ring_store::AnyStore;
 use ringcast_topic_server_core::Limits;
 
+use crate::leave::DRAIN_DEADLINE;
+
 /// The settings of one topic server.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -29,6 +31,8 @@ pub struct Config {
     pub lease_ttl: Duration,
     /// How long to ask for an id that is taken: a crashed process comes back under its own id once its lease is over.
     pub patience: Duration,
+    /// How long to wait, when asked to end, for the slots to be moved to other nodes; zero: not at all.
+    pub drain: Duration,
 }
 
 impl Config {
@@ -45,6 +49,7 @@ impl Config {
             limits: Limits::default(),
             lease_ttl: Duration::from_secs(2),
             patience: Duration::from_secs(6),
+            drain: DRAIN_DEADLINE,
         }
     }
 }

@@ -13,7 +13,7 @@ use ringcast_proto::v1::topic_server_server::TopicServer;
 use ringcast_proto::v1::{self, BindOutcome, BindStatus, SlotPublishAnswer, SlotStatus};
 use ringcast_proto::{NodeRef, OwnerEpoch, Slot};
 use ringcast_ring_store::clock;
-use ringcast_topic_server_core::Bind;
+use ringcast_topic_server_core::{Bind, PullPage};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
@@ -27,6 +27,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(20);
 
 /// A bind waits longer: it has no place in a lane to hold up, and no answer means sending all members again.
 const BIND_DEADLINE: Duration = Duration::from_millis(500);
+
+/// A page takes a slot some milliseconds, when its turn has come. The target waits for a second at most.
+const PULL_DEADLINE: Duration = Duration::from_millis(500);
 
 /// When to try again after finding a mailbox full: what 1,024 waiting inputs take to work off.
 const RETRY_AFTER_MS: u32 = 25;
@@ -106,22 +109,30 @@ impl TopicServer for Service {
         }))
     }
 
-    async fn pull(&self, _: Request<v1::PullCall>) -> Result<Response<v1::PullAnswer>, Status> {
-        Err(Status::unimplemented("moves"))
+    async fn pull(&self, call: Request<v1::PullCall>) -> Result<Response<v1::PullAnswer>, Status> {
+        let call = call.into_inner();
+        let from = caller(call.header.as_ref(), &self.shared)?;
+        let incarnation = self.shared.lease.node().incarnation.0;
+        let answer = self.page(from, call).await?;
+        Ok(Response::new(v1::PullAnswer {
+            incarnation,
+            ..answer
+        }))
     }
 
     async fn slot_stats(
         &self,
         _: Request<v1::SlotStatsRequest>,
     ) -> Result<Response<v1::SlotStatsReply>, Status> {
-        Err(Status::unimplemented("moves"))
+        self.stats().await.map(Response::new)
     }
 
     async fn list_moves(
         &self,
-        _: Request<v1::ListMovesRequest>,
+        request: Request<v1::ListMovesRequest>,
     ) -> Result<Response<v1::ListMovesReply>, Status> {
-        Err(Status::unimplemented("moves"))
+        let moves = self.shared.moves.ended.list(&request.get_ref().prefix);
+        Ok(Response::new(v1::ListMovesReply { moves }))
     }
 
     async fn list_topics(
@@ -158,7 +169,7 @@ impl Service {
             slot: number,
             owner_epoch,
             publishes,
-            held_ms: _,
+            held_ms,
         } = publishes;
         let Some(slot) = u16::try_from(number)
             .ok()
@@ -172,6 +183,7 @@ impl Service {
             from,
             owner_epoch,
             publishes,
+            held_ms,
             answer,
         }) {
             Ok(answered)
@@ -211,6 +223,33 @@ impl Service {
                 retry_after_ms: RETRY_AFTER_MS,
                 ..unbound(BindStatus::Overloaded)
             })
+        }
+    }
+
+    async fn page(&self, from: NodeRef, call: v1::PullCall) -> Result<v1::PullAnswer, Status> {
+        let Some(slot) = u16::try_from(call.slot)
+            .ok()
+            .and_then(|slot| self.shared.slot(Slot(slot)))
+        else {
+            return Ok(v1::PullAnswer {
+                status: v1::PullStatus::NotOwner.into(),
+                ..v1::PullAnswer::default()
+            });
+        };
+        let (answer, answered) = oneshot::channel();
+        let pull = PullPage {
+            owner_epoch: OwnerEpoch(call.owner_epoch),
+            move_id: call.move_id,
+            attempt: call.attempt,
+            page: call.page,
+        };
+        if !slot.try_ask(Mail::Pull { from, pull, answer }) {
+            return Err(Status::resource_exhausted("the slot is overloaded"));
+        }
+        match tokio::time::timeout(PULL_DEADLINE, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Status::unavailable("the topic server is stopping")),
+            Err(_) => Err(Status::deadline_exceeded("the slot did not answer in time")),
         }
     }
 

@@ -7,15 +7,18 @@ use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, MESSAGE_BYTES_MAX}
 use ringcast_proto::v1::gateway_client::GatewayClient;
 use ringcast_proto::{NodeRef, v1};
 use ringcast_topic_server_core::Input;
-use ringcast_topic_server_core::lane::{Answered, Exception, Lane, Says};
+use ringcast_topic_server_core::lane::{Answered, Exception, Full, Lane, Says};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::transport::Channel;
 use tracing::Instrument as _;
 
+use crate::header;
 use crate::metrics::LaneMetrics;
 use crate::shared::Shared;
+use crate::waits::Waits;
 
 /// Back-off between calls that got no answer: prompt after a hiccup, and no storm on a gateway that starts again.
 const RETRY_MIN: Duration = Duration::from_millis(25);
@@ -31,10 +34,15 @@ pub(crate) struct LaneHandle {
 }
 
 struct Inner {
-    lane: Mutex<Lane>,
+    lane: Mutex<Timed>,
     more: Notify,
     end: CancellationToken,
     metrics: LaneMetrics,
+}
+
+struct Timed {
+    lane: Lane,
+    waits: Waits,
 }
 
 impl LaneHandle {
@@ -54,8 +62,30 @@ impl LaneHandle {
     }
 }
 
+impl Timed {
+    fn push(&mut self, entry: v1::DeliverEntry) -> Result<(), Full> {
+        let before = self.lane.waiting_bytes();
+        self.lane.push(entry)?;
+        self.waits.put(before, self.lane.waiting_bytes(), Instant::now);
+        Ok(())
+    }
+
+    /// The call to make, and how long the oldest entry waited if it is made for the first time.
+    fn next_call(&mut self) -> (Option<Vec<v1::DeliverEntry>>, Option<Duration>) {
+        let before = self.lane.waiting_bytes();
+        let entries = self.lane.next_call().map(<[_]>::to_vec);
+        let after = self.lane.waiting_bytes();
+        let wait = if after < before {
+            self.waits.left(before, after, Instant::now())
+        } else {
+            None
+        };
+        (entries, wait)
+    }
+}
+
 impl Inner {
-    fn lane(&self) -> MutexGuard<'_, Lane> {
+    fn lane(&self) -> MutexGuard<'_, Timed> {
         // A panic in the queue would be a bug in one push; what it holds was not half written by it.
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,7 +99,10 @@ pub(crate) fn start(
 ) -> Result<LaneHandle, AddressError> {
     let channel = grpc::channel(address)?;
     let inner = Arc::new(Inner {
-        lane: Mutex::new(Lane::new(shared.limits.clone())),
+        lane: Mutex::new(Timed {
+            lane: Lane::new(shared.limits.clone()),
+            waits: Waits::default(),
+        }),
         more: Notify::new(),
         end: shared.stop.child_token(),
         metrics: shared.metrics.lane(&gateway.node),
@@ -111,7 +144,7 @@ impl Task {
                             tracing::info!(gateway = %self.gateway, failures, "gateway answers again");
                         }
                         (retry, failures) = (RETRY_MIN, 0);
-                        let answered = self.inner.lane().answered(&answer);
+                        let answered = self.inner.lane().lane.answered(&answer);
                         self.tell_slots(answered).await;
                     }
                     Err(reason) => {
@@ -128,7 +161,11 @@ impl Task {
     }
 
     fn next_call(&self) -> Option<Vec<v1::DeliverEntry>> {
-        self.inner.lane().next_call().map(<[_]>::to_vec)
+        let (entries, wait) = self.inner.lane().next_call();
+        if let Some(wait) = wait {
+            self.inner.metrics.waited(wait);
+        }
+        entries
     }
 
     /// One call. Without an answer its outcome is unknown.
@@ -139,20 +176,8 @@ impl Task {
             .count();
         let publications = entries.iter().map(|entry| entry.publications.len()).sum();
         self.inner.metrics.call(entries.len(), carrying, publications);
-        let me = self.shared.lease.node();
-        let header = v1::CallHeader {
-            birth_digest: self
-                .shared
-                .table
-                .load()
-                .as_ref()
-                .map_or(0, |table| table.birth_digest()),
-            from: me.node.to_string(),
-            from_incarnation: me.incarnation.0,
-            to_incarnation: self.gateway.incarnation.0,
-        };
         let mut request = Request::new(v1::DeliverCall {
-            header: Some(header),
+            header: Some(header::to(&self.gateway, &self.shared)),
             entries,
         });
         request.set_timeout(CALL_DEADLINE);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ringcast_proto::{NodeRef, v1};
-use ringcast_ring::SlotTable;
 
+use crate::directory::Directory;
 use crate::lane::{LaneHandle, start};
 use crate::shared::Shared;
 
@@ -24,12 +24,12 @@ impl Lanes {
         }
     }
 
-    /// Starts lanes to gateways that are new in `table` and ends those to gateways that are not in it. These are told.
+    /// Starts lanes to gateways that are new in `directory` and ends those to gateways that are not in it. These are told.
     /// Only ever called by one task.
-    pub(crate) fn update(&self, table: &SlotTable, shared: &Arc<Shared>) -> Vec<NodeRef> {
+    pub(crate) fn update(&self, directory: &Directory, shared: &Arc<Shared>) -> Vec<NodeRef> {
         let before = self.lanes.load_full();
         let mut after = BTreeMap::new();
-        for (gateway, address) in table.gateways() {
+        for (gateway, address) in directory.gateways() {
             let lane = match before.get(&gateway) {
                 Some(lane) => lane.clone(),
                 None => match start(&gateway, address, shared) {

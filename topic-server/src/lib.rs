@@ -8,11 +8,15 @@
 mod admin;
 mod changes;
 mod config;
+mod directory;
+mod entropy;
 mod grpc;
 mod header;
 mod lane;
 mod lanes;
+mod leave;
 mod metrics;
+mod moves;
 mod planner;
 mod readiness;
 mod roles;
@@ -20,8 +24,10 @@ mod server;
 mod shared;
 mod slot;
 mod touch;
+mod waits;
 
 pub use config::Config;
+pub use leave::DRAIN_DEADLINE;
 pub use readiness::Readiness;
 pub use ringcast_topic_server_core::Limits;
 pub use server::{BuildError, RunError, TopicServer};

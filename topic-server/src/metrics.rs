@@ -3,6 +3,7 @@
 //! *Invariant:* topics, sessions and users are never labels, and there are no statics: in one process many nodes count.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use ringcast_proto::NodeId;
@@ -23,6 +24,10 @@ pub(crate) struct Metrics {
     members: Gauge,
     history_bytes: Gauge,
     store_connected: Gauge,
+    moves: Counter,
+    moves_in: Gauge,
+    moves_out: Gauge,
+    move_pause: Histogram,
 }
 
 /// The metrics of one lane.
@@ -32,6 +37,7 @@ pub(crate) struct LaneMetrics {
     publications: Counter,
     dropped: Counter,
     batch_entries: Histogram,
+    wait: Histogram,
 }
 
 impl Metrics {
@@ -45,7 +51,33 @@ impl Metrics {
             recorder.describe_gauge(name_of(name), Some(unit), what_of(what));
             recorder.register_gauge(&key(name), &METADATA)
         };
+        let under_way = "ringcast_moves_under_way";
+        recorder.describe_gauge(
+            name_of(under_way),
+            Some(Unit::Count),
+            what_of("slots on their way to this node (in) and away from it (out)"),
+        );
+        let direction = |direction: &'static str| {
+            let labels = vec![
+                Label::new("node", node.to_string()),
+                Label::from_static_parts("direction", direction),
+            ];
+            recorder.register_gauge(&Key::from_parts(under_way, labels), &METADATA)
+        };
+        let pause = "ringcast_move_pause_seconds";
+        recorder.describe_histogram(
+            name_of(pause),
+            Some(Unit::Seconds),
+            what_of("from a slot's seal at its old owner to the first append at this node"),
+        );
         Metrics {
+            moves: counter(
+                "ringcast_moves_total",
+                "moves that made this node the owner of a slot",
+            ),
+            moves_in: direction("in"),
+            moves_out: direction("out"),
+            move_pause: recorder.register_histogram(&key(pause), &METADATA),
             publishes: counter("ringcast_publishes_total", "publications appended"),
             binds: counter("ringcast_binds_total", "binds of gateways"),
             slots_owned: gauge("ringcast_slots_owned", Unit::Count, "slots this node serves"),
@@ -89,6 +121,12 @@ impl Metrics {
             Some(Unit::Count),
             what_of("entries a Deliver call"),
         );
+        let wait = "ringcast_lane_wait_seconds";
+        self.recorder.describe_histogram(
+            name_of(wait),
+            Some(Unit::Seconds),
+            what_of("how long the oldest entry of a Deliver call had waited for it"),
+        );
         let node = vec![Label::new("node", self.node.to_string())];
         LaneMetrics {
             calls: counter(
@@ -104,6 +142,9 @@ impl Metrics {
             batch_entries: self
                 .recorder
                 .register_histogram(&Key::from_parts(batch, node), &METADATA),
+            wait: self
+                .recorder
+                .register_histogram(&Key::from_parts(wait, labels()), &METADATA),
         }
     }
 
@@ -145,6 +186,18 @@ impl Metrics {
         self.slots_owned.set(slots as f64);
     }
 
+    /// A slot came here, and nobody could publish to it for so long.
+    pub(crate) fn moved(&self, pause: Duration) {
+        self.moves.increment(1);
+        self.move_pause.record(pause);
+    }
+
+    /// So many slots are on their way here, and so many away from here.
+    pub(crate) fn moves_under_way(&self, coming: usize, going: usize) {
+        self.moves_in.set(coming as f64);
+        self.moves_out.set(going as f64);
+    }
+
     pub(crate) fn store_connected(&self, connected: bool) {
         self.store_connected.set(if connected { 1.0 } else { 0.0 });
     }
@@ -157,6 +210,11 @@ impl LaneMetrics {
         self.entries.increment(carrying as u64);
         self.publications.increment(publications as u64);
         self.batch_entries.record(entries as f64);
+    }
+
+    /// The call that left had an entry that had waited for so long, and none that had longer.
+    pub(crate) fn waited(&self, wait: Duration) {
+        self.wait.record(wait);
     }
 
     pub(crate) fn dropped(&self) {

@@ -6,15 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringcast_proto::record::Cause;
 use ringcast_proto::{Incarnation, NodeRef, Slot};
-use ringcast_ring::{Revision, SlotTable, Snapshot, claims};
-use ringcast_ring_store::{AnyStore, Mirror, RingStore, Standing, fresh_op};
+use ringcast_ring::{Revision, Snapshot, claims};
+use ringcast_ring_store::{Mirror, RingStore, Standing, fresh_op};
 use ringcast_topic_server_core::Input;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::changes::make;
+use crate::directory::Directory;
+use crate::entropy::entropy;
 use crate::readiness::Readiness;
 use crate::shared::Shared;
 use crate::slot::slot;
@@ -27,7 +30,6 @@ const GAUGES_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Roles {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) store: AnyStore,
     pub(crate) mirror: Mirror,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) readiness: watch::Sender<Readiness>,
@@ -128,7 +130,7 @@ impl Roles {
         }
         self.claimed = Some(Instant::now());
         let claim = async {
-            let snapshot = match self.store.load().await {
+            let snapshot = match self.shared.store.load().await {
                 Ok(snapshot) => snapshot,
                 Err(error) => {
                     tracing::warn!(%error, "slots not claimed");
@@ -138,7 +140,7 @@ impl Roles {
             let mut slots = 0;
             for change in claims(&snapshot, &old, &me, fresh_op) {
                 let records = change.put.len();
-                match make(&self.store, change).await {
+                match make(&self.shared.store, change).await {
                     Ok(_) => slots += records,
                     Err(refused) => tracing::debug!(records, %refused, "slots not claimed"),
                 }
@@ -157,34 +159,18 @@ impl Roles {
         }
         let mut ready = *self.readiness.borrow();
         ready.registered = true;
-        if let Some(table) = SlotTable::from_snapshot(snapshot) {
-            self.begin(table.slots());
-            let gone = self.shared.lanes.update(&table, &self.shared);
-            let ring_born = (0..table.slots()).all(|slot| table.owner(Slot(slot)).is_some());
-            let known = self
-                .shared
-                .table
-                .load()
-                .as_ref()
-                .is_some_and(|known| **known == table);
-            if !known {
-                self.shared.table.store(Some(Arc::new(table)));
-            }
-            for gateway in gone {
-                tracing::info!(%gateway, "gateway gone");
-                for slot in self.shared.all_slots() {
-                    slot.tell(Input::GatewayGone(gateway.clone())).await;
-                }
-            }
+        if self.meet(snapshot).await {
+            let seen = self.tell(snapshot, life).await;
+            let ring_born = seen.slots == self.told.len();
             if ring_born && !ready.ring_born {
-                tracing::info!(slots = self.told.len(), "ring born");
+                tracing::info!(slots = seen.slots, "ring born");
             }
-            let (taken, owned) = self.tell(snapshot, life).await;
             ready.ring_born |= ring_born;
-            ready.roles_taken = ready.ring_born;
-            if taken > 0 {
-                tracing::info!(taken, owned, "roles taken");
+            if seen.taken > 0 {
+                tracing::info!(taken = seen.taken, owned = seen.owned, "roles taken");
             }
+            ready.roles_taken = ready.ring_born;
+            self.shared.metrics.moves_under_way(seen.coming, seen.going);
         }
         self.readiness.send_if_modified(|shown| {
             let ready = Readiness {
@@ -193,6 +179,27 @@ impl Roles {
             };
             std::mem::replace(shown, ready) != ready
         });
+    }
+
+    /// Sees to it that there is a lane to every gateway and that everybody can be found. `false` until the ring is born.
+    async fn meet(&mut self, snapshot: &Snapshot) -> bool {
+        let known = self.shared.directory.load_full();
+        if known.is_some_and(|known| known.goes_on(snapshot)) {
+            return true;
+        }
+        let Some(directory) = Directory::from_snapshot(snapshot) else {
+            return false;
+        };
+        self.begin(directory.slots());
+        let gone = self.shared.lanes.update(&directory, &self.shared);
+        self.shared.directory.store(Some(Arc::new(directory)));
+        for gateway in gone {
+            tracing::info!(%gateway, "gateway gone");
+            for slot in self.shared.all_slots() {
+                slot.tell(Input::GatewayGone(gateway.clone())).await;
+            }
+        }
+        true
     }
 
     /// Makes the slots, once it is known how many there are.
@@ -211,26 +218,31 @@ impl Roles {
         drop(self.shared.slots.set(handles));
     }
 
-    /// Tells each slot its record, if it has not been told in this life. How many of them made this node an owner, and
-    /// how many it owns in all.
-    async fn tell(&mut self, snapshot: &Snapshot, life: Incarnation) -> (usize, usize) {
+    /// Tells each slot its record, if it has not been told in this life. Looks at all of them, whatever changed: 1,024
+    /// take some 20 µs.
+    async fn tell(&mut self, snapshot: &Snapshot, life: Incarnation) -> Seen {
         let me = NodeRef {
             node: self.shared.lease.node().node,
             incarnation: life,
         };
-        let (mut taken, mut owned) = (0, 0);
+        let mut seen = Seen::default();
         for (number, revision, record) in snapshot.slots() {
-            let mine = record.owner == me;
-            owned += usize::from(mine);
             let Some(told) = self.told.get_mut(usize::from(number.0)) else {
                 continue;
             };
+            let mine = record.owner == me;
+            seen.slots += 1;
+            seen.owned += usize::from(mine);
+            if let Some(wish) = &record.moving {
+                seen.going += usize::from(mine);
+                seen.coming += usize::from(wish.target == me);
+            }
             let now = Some((life, revision));
             let Some(slot) = self.shared.slot(number).filter(|_| *told != now) else {
                 continue;
             };
             *told = now;
-            taken += usize::from(mine);
+            seen.taken += usize::from(mine && record.cause != Cause::Swap);
             let (record, me) = (record.clone(), me.clone());
             slot.tell(Input::Record {
                 revision,
@@ -240,21 +252,29 @@ impl Roles {
             })
             .await;
         }
-        (taken, owned)
+        seen
     }
+}
+
+/// What the records of the slots say.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How many slots have a record.
+    slots: usize,
+    /// Of how many this node is the owner.
+    owned: usize,
+    /// Of how many of those it had not been told; moves apart, which come one by one and are told by themselves.
+    taken: usize,
+    /// How many are on their way here.
+    coming: usize,
+    /// How many are on their way to others.
+    going: usize,
 }
 
 /// Whether there is nothing to follow. Not by revision: a load that puts right what a watch missed is of the revision the
 /// watch had come to, and says something else.
 fn is_same((life, shown): &(Incarnation, Arc<Snapshot>), now: Incarnation, snapshot: &Arc<Snapshot>) -> bool {
     *life == now && Arc::ptr_eq(shown, snapshot)
-}
-
-/// What epochs are made of.
-fn entropy() -> u128 {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).expect("the operating system has random bytes");
-    u128::from_le_bytes(random)
 }
 
 #[cfg(test)]

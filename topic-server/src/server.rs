@@ -24,14 +24,15 @@ use crate::config::Config;
 use crate::grpc::Service;
 use crate::lanes::Lanes;
 use crate::metrics::{Metrics, SharedRecorder};
+use crate::moves::Moves;
 use crate::readiness::Readiness;
 use crate::roles::{Roles, SlotEnded};
 use crate::shared::Shared;
 use crate::touch::Touches;
-use crate::{planner, touch};
+use crate::{leave, planner, touch};
 
 /// What calls in flight get to finish when the server ends.
-const DRAIN: Duration = Duration::from_millis(300);
+const CALLS_DEADLINE: Duration = Duration::from_millis(300);
 const TASKS_DEADLINE: Duration = Duration::from_millis(100);
 
 /// Why there is no topic server.
@@ -107,8 +108,9 @@ impl TopicServer {
         self.readiness.subscribe()
     }
 
-    /// Registers, takes its place and serves, until `stop` is cancelled; then it ends within 1.5 s. Dropping the
-    /// future is a crash: the lease runs out by itself.
+    /// Registers, takes its place and serves, until `stop` is cancelled; then it serves on until its slots have moved
+    /// to other nodes, for [`Config::drain`] at most, and ends within 1.5 s. Dropping the future is a crash: the lease
+    /// runs out by itself.
     ///
     /// # Errors
     /// [`RunError`].
@@ -138,11 +140,13 @@ impl TopicServer {
         tracing::info!(node = %membership.lease().node(), rpc = %address, advertise, "topic server registered");
         let shared = Arc::new(Shared {
             lease: membership.lease(),
+            store: config.store.clone(),
             limits: config.limits.clone(),
             metrics,
             lanes: Lanes::default(),
             touches: Touches::default(),
-            table: ArcSwapOption::empty(),
+            moves: Moves::default(),
+            directory: ArcSwapOption::empty(),
             slots: OnceLock::new(),
             topics: AtomicUsize::new(0),
             owned: AtomicUsize::new(0),
@@ -199,8 +203,7 @@ async fn serve(
         .spawn(async move { touches_ended.run_until_cancelled(touch).await }.in_current_span());
     let roles = Roles {
         shared: shared.clone(),
-        store: config.store.clone(),
-        mirror,
+        mirror: mirror.clone(),
         standing: membership.standing(),
         readiness: readiness.clone(),
         slots: JoinSet::new(),
@@ -219,10 +222,16 @@ async fn serve(
     let server =
         grpc::server().serve_with_incoming_shutdown(service, incoming, closing.clone().cancelled_owned());
     let (mut server, mut roles) = (std::pin::pin!(server), std::pin::pin!(roles.run()));
+    let leaving = async {
+        stop.cancelled().await;
+        tracing::info!("topic server stopping");
+        readiness.send_modify(|ready| ready.stopping = true);
+        leave::drained(shared, &mirror, config.drain).await;
+    };
     tokio::select! {
         biased;
-        // Asked to end.
-        () = stop.cancelled() => {}
+        // Asked to end, and nothing is left to wait for.
+        () = leaving => {}
         // A slot ended, or what roles follow: a bug, as it is where the planner or the touches end by themselves.
         ended = &mut roles => return Err(ended.map_or_else(RunError::from, |()| RunError::Task("roles"))),
         _ = &mut planner_task => return Err(RunError::Task("planner")),
@@ -230,18 +239,18 @@ async fn serve(
         // The listener failed.
         ended = &mut server => return ended.map_err(RunError::from),
     }
-    tracing::info!("topic server stopping");
-    readiness.send_modify(|ready| ready.stopping = true);
     closing.cancel();
     // Calls in flight need the slots, which end with `roles`.
-    let drained = async {
+    let ended = async {
         tokio::select! {
             biased;
             ended = server => ended.map_err(RunError::from),
             ended = roles => ended.map_err(RunError::from),
         }
     };
-    tokio::time::timeout(DRAIN, drained).await.unwrap_or(Ok(()))
+    tokio::time::timeout(CALLS_DEADLINE, ended)
+        .await
+        .unwrap_or(Ok(()))
 }
 
 fn node_info(config: &Config, advertise: String) -> NodeInfo {

@@ -5,25 +5,28 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwapOption;
 use ringcast_proto::Slot;
-use ringcast_ring::SlotTable;
-use ringcast_ring_store::LeaseView;
+use ringcast_ring_store::{AnyStore, LeaseView};
 use ringcast_topic_server_core::Limits;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::directory::Directory;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::slot::SlotHandle;
 use crate::touch::Touches;
 
 pub(crate) struct Shared {
     pub(crate) lease: LeaseView,
+    pub(crate) store: AnyStore,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) lanes: Lanes,
     pub(crate) touches: Touches,
-    /// Who owns what and who is registered, since the ring is born. Published after the lanes to all in it exist.
-    pub(crate) table: ArcSwapOption<SlotTable>,
+    pub(crate) moves: Moves,
+    /// Who is registered, since the ring is born. Published after the lanes to all in it exist.
+    pub(crate) directory: ArcSwapOption<Directory>,
     /// One a slot, from the ring's birth on.
     pub(crate) slots: OnceLock<Vec<SlotHandle>>,
     /// Topics of all slots.

@@ -2,83 +2,27 @@
 //!
 //! *Invariant:* it never waits for a peer, so whoever waits for room in its mailbox waits for work, not for a network.
 
+mod mail;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, SessionId, Slot as SlotNumber, Topic, v1};
+use ringcast_proto::{Incarnation, NodeRef, Slot as SlotNumber, Topic, v1};
 use ringcast_ring_store::clock;
 use ringcast_topic_server_core::slot::{Counts, Slot};
-use ringcast_topic_server_core::{Bind, Cursor, Effect, Input, Moment, Publishes, Role, TapId, Token};
-use tokio::sync::{mpsc, oneshot};
+use ringcast_topic_server_core::{Cursor, Effect, Input, Moment, Publishes, Role, TapId, Token};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
-use tonic::Status;
 
+use mail::{Answer, Asker, TapSender};
+pub(crate) use mail::{Mail, SlotHandle};
+
+use crate::moves::{self, Haste};
 use crate::shared::Shared;
 
 /// Inputs that wait for a slot. A question that finds it full is answered `overloaded` at once.
 const MAILBOX_LEN: usize = 1024;
-
-/// What a tap is told.
-pub(crate) type TapSender = mpsc::Sender<Result<v1::TapEvent, Status>>;
-
-/// What comes into a mailbox.
-pub(crate) enum Mail {
-    Tell(Input),
-    Publish {
-        from: NodeRef,
-        owner_epoch: OwnerEpoch,
-        publishes: Vec<v1::Publish>,
-        answer: oneshot::Sender<v1::SlotPublishAnswer>,
-    },
-    Bind {
-        from: NodeRef,
-        owner_epoch: OwnerEpoch,
-        bind: Bind,
-        answer: oneshot::Sender<v1::BindOutcome>,
-    },
-    Tap(TapId, Topic, TapSender),
-    ListTopics {
-        prefix: String,
-        limit: usize,
-        answer: oneshot::Sender<v1::ListTopicsReply>,
-    },
-    ShowTopic(Topic, oneshot::Sender<v1::ShowTopicReply>),
-    ListMembers {
-        topic: Topic,
-        after: SessionId,
-        limit: usize,
-        answer: oneshot::Sender<v1::ListMembersReply>,
-    },
-}
-
-/// The way into a slot.
-#[derive(Clone)]
-pub(crate) struct SlotHandle {
-    mailbox: mpsc::Sender<Mail>,
-}
-
-impl SlotHandle {
-    /// For what may be refused: `false` if there is no room.
-    pub(crate) fn try_ask(&self, mail: Mail) -> bool {
-        self.mailbox.try_send(mail).is_ok()
-    }
-
-    /// For what must not be lost. Waits for room, which the slot makes by itself.
-    pub(crate) async fn tell(&self, input: Input) {
-        // A slot that has ended needs to be told nothing.
-        drop(self.mailbox.send(Mail::Tell(input)).await);
-    }
-}
-
-/// Somebody who waits for an answer.
-enum Asker {
-    Publish(oneshot::Sender<v1::SlotPublishAnswer>),
-    Bind(oneshot::Sender<v1::BindOutcome>),
-    ListTopics(oneshot::Sender<v1::ListTopicsReply>),
-    ShowTopic(oneshot::Sender<v1::ShowTopicReply>),
-    ListMembers(oneshot::Sender<v1::ListMembersReply>),
-}
 
 pub(crate) struct SlotTask {
     slot: Slot,
@@ -90,6 +34,8 @@ pub(crate) struct SlotTask {
     taps: BTreeMap<TapId, TapSender>,
     counted: Counts,
     owner: bool,
+    /// Of the next page of the move at hand.
+    haste: Haste,
 }
 
 /// Makes a slot: the way in, and the task to run.
@@ -107,6 +53,7 @@ pub(crate) fn slot(
         taps: BTreeMap::new(),
         counted: Counts::default(),
         owner: false,
+        haste: Haste::Paced,
     };
     (SlotHandle { mailbox }, task.run(mails))
 }
@@ -127,10 +74,7 @@ impl SlotTask {
                 () = until(self.slot.deadline()) => waiting.push(Mail::Tell(Input::Tick)),
             }
             for mail in waiting.drain(..) {
-                let input = self.open(mail);
-                if let Input::Record { me, .. } = &input {
-                    self.life = me.incarnation;
-                }
+                let Some(input) = self.open(mail) else { continue };
                 let moment = self.moment();
                 self.slot.apply(input, moment, &mut effects);
             }
@@ -150,14 +94,22 @@ impl SlotTask {
         }
     }
 
-    /// Notes who asks, and makes the question an input.
-    fn open(&mut self, mail: Mail) -> Input {
-        match mail {
-            Mail::Tell(input) => input,
+    /// Notes who asks, and makes the question an input; none where there is nothing to apply.
+    fn open(&mut self, mail: Mail) -> Option<Input> {
+        Some(match mail {
+            Mail::Tell(Input::Record { me, .. }) if me.incarnation < self.life => {
+                // How a swap of an earlier life ended. What it led to has been told to this life already.
+                return None;
+            }
+            Mail::Tell(input) => {
+                self.note(&input);
+                input
+            }
             Mail::Publish {
                 from,
                 owner_epoch,
                 publishes,
+                held_ms,
                 answer,
             } => {
                 let token = self.asker(Asker::Publish(answer));
@@ -166,7 +118,7 @@ impl SlotTask {
                     from,
                     owner_epoch,
                     publishes,
-                    held_ms: 0,
+                    held_ms,
                 })
             }
             Mail::Bind {
@@ -180,6 +132,16 @@ impl SlotTask {
                 owner_epoch,
                 bind,
             },
+            Mail::Pull { from, pull, answer } => Input::Pull {
+                token: self.asker(Asker::Pull(answer)),
+                from,
+                pull,
+            },
+            Mail::Stats(answer) => {
+                // Who no longer waits needs no answer.
+                answer.send(self.stat()).ok();
+                return None;
+            }
             Mail::Tap(tap, topic, events) => {
                 self.taps.insert(tap, events);
                 Input::Tap(tap, topic)
@@ -205,6 +167,17 @@ impl SlotTask {
                 after,
                 limit,
             },
+        })
+    }
+
+    fn note(&mut self, input: &Input) {
+        if let Input::Record { me, .. } = input {
+            self.life = me.incarnation;
+        }
+        if let Input::Pulled(_, Some(answer)) = input {
+            // The last page came out of a sealed slot. What is asked for next confirms it, and publishers wait for that.
+            let last = answer.page.as_ref().is_some_and(|page| page.last);
+            self.haste = if last { Haste::AtOnce } else { Haste::Paced };
         }
     }
 
@@ -239,7 +212,12 @@ impl SlotTask {
                 Effect::TapEnded(tap) => {
                     self.taps.remove(&tap);
                 }
-                Effect::PullAnswered(..) | Effect::Pull(..) | Effect::Swap(_) | Effect::Moved(_) => {}
+                Effect::PullAnswered(token, answer) => self.answer(token, Answer::Pull(answer)),
+                Effect::Pull(owner, page) => {
+                    moves::pull(self.slot.number(), owner, page, self.haste, &self.shared);
+                }
+                Effect::Swap(swap) => moves::swap(self.slot.number(), swap, &self.shared),
+                Effect::Moved(ended) => self.moved(ended),
                 Effect::Behind => self.shared.touches.ask(self.slot.number()),
             }
         }
@@ -254,14 +232,10 @@ impl SlotTask {
     }
 
     fn answer(&mut self, token: Token, answer: Answer) {
-        // Who no longer waits needs no answer.
-        match (self.askers.remove(&token), answer) {
-            (Some(Asker::Publish(asker)), Answer::Publish(answer)) => drop(asker.send(answer)),
-            (Some(Asker::Bind(asker)), Answer::Bind(outcome)) => drop(asker.send(outcome)),
-            (Some(Asker::ListTopics(asker)), Answer::ListTopics(reply)) => drop(asker.send(reply)),
-            (Some(Asker::ShowTopic(asker)), Answer::ShowTopic(reply)) => drop(asker.send(reply)),
-            (Some(Asker::ListMembers(asker)), Answer::ListMembers(reply)) => drop(asker.send(reply)),
-            (_, _) => debug_assert!(false, "an answer to a question nobody asked"),
+        let asker = self.askers.remove(&token);
+        debug_assert!(asker.is_some(), "an answer to a question nobody asked");
+        if let Some(asker) = asker {
+            asker.answer(answer);
         }
     }
 
@@ -280,6 +254,38 @@ impl SlotTask {
         Some(Input::Dropped { gateway, topic, from })
     }
 
+    fn moved(&self, ended: v1::EndedMove) {
+        let ended = v1::EndedMove {
+            slot: self.slot.number().0.into(),
+            ..ended
+        };
+        tracing::debug!(
+            slot = ended.slot,
+            id = ended.id,
+            from = ended.from,
+            pause_ms = ended.pause_ms,
+            copy_ms = ended.copy_ms,
+            topics = ended.topics,
+            members = ended.members,
+            bytes = ended.bytes,
+            "slot moved here"
+        );
+        self.shared
+            .metrics
+            .moved(Duration::from_millis(ended.pause_ms.into()));
+        self.shared.moves.ended.push(ended);
+    }
+
+    fn stat(&self) -> Option<v1::SlotStat> {
+        let counts = self.slot.counts();
+        is_owner(self.slot.role()).then(|| v1::SlotStat {
+            slot: self.slot.number().0.into(),
+            topics: counts.topics as u64,
+            members: counts.members as u64,
+            history_bytes: counts.history_bytes as u64,
+        })
+    }
+
     /// Tells what changed since the last time.
     fn count(&mut self) {
         let counts = self.slot.counts();
@@ -290,7 +296,7 @@ impl SlotTask {
             self.shared.metrics.counted(self.counted, counts);
             self.counted = counts;
         }
-        let owner = matches!(self.slot.role(), Role::Owner(_));
+        let owner = is_owner(self.slot.role());
         if owner != self.owner {
             self.owner = owner;
             let owned = &self.shared.owned;
@@ -307,12 +313,11 @@ impl SlotTask {
     }
 }
 
-enum Answer {
-    Publish(v1::SlotPublishAnswer),
-    Bind(v1::BindOutcome),
-    ListTopics(v1::ListTopicsReply),
-    ShowTopic(v1::ShowTopicReply),
-    ListMembers(v1::ListMembersReply),
+fn is_owner(role: &Role) -> bool {
+    match role {
+        Role::Owner(_) | Role::Sealed(_) => true,
+        Role::None(_) | Role::Learner(..) | Role::Fenced(_) => false,
+    }
 }
 
 /// Sleeps until the clock shows `deadline`; for ever without one.

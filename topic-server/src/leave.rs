@@ -1,0 +1,233 @@
+//! Leaving well: a topic server that is asked to end first has its slots moved away, and serves them until they are.
+//!
+//! It says in its own record that it is leaving; whoever plans moves its slots to others. *Invariant:* it waits for no
+//! longer than it is worth: not without a node that could take the slots, nor for a store that stays away, nor beyond
+//! its deadline.
+//! Leaves out: which slot goes where (the planner), how (the slots).
+
+use std::time::Duration;
+
+use ringcast_proto::record::{Key, NodeRecord, Record, RingNodeState, Role};
+use ringcast_proto::{NodeId, NodeRef, Slot};
+use ringcast_ring::{Change, Expect, Guard, Revision, Snapshot};
+use ringcast_ring_store::{Mirror, RingStore, fresh_op};
+use tokio::time::{Instant, timeout};
+
+use crate::shared::Shared;
+
+/// How long a topic server that was asked to end waits for its slots to be elsewhere. A container's grace must be longer.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A store that is restarted is back by then. While it is away nothing moves, and leases run out.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look although no record changed, and to write again what was not written.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Slots named in one line of the log; the number says how many there are.
+const NAMED_MAX: usize = 32;
+
+/// Waits until this node owns nothing, or need not wait any longer.
+pub(crate) async fn drained(shared: &Shared, mirror: &Mirror, deadline: Duration) {
+    let node = shared.lease.node().node;
+    if !deadline.is_zero() {
+        let why = timeout(deadline, drain(shared, mirror))
+            .await
+            .unwrap_or("they did not move in time");
+        let left = owned(&mirror.snapshot(), &node);
+        if !left.is_empty() {
+            let named: Vec<u16> = left.iter().take(NAMED_MAX).map(|slot| slot.0).collect();
+            tracing::warn!(slots = left.len(), ?named, why, "ending although it owns slots");
+        }
+    }
+}
+
+/// Why there is nothing more to wait for.
+async fn drain(shared: &Shared, mirror: &Mirror) -> &'static str {
+    let mut snapshots = mirror.subscribe();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut heard = Instant::now();
+    let (mut logged, mut shown): (Option<Instant>, usize) = (None, 0);
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let me = shared.lease.node();
+        let left = owned(&snapshot, &me.node).len();
+        if left == 0 {
+            return "none is left";
+        }
+        if !has_target(&snapshot, &me.node) {
+            return "no other node can take them";
+        }
+        if mirror.connected() {
+            heard = Instant::now();
+        } else if heard.elapsed() > STORE_PATIENCE {
+            return "the ring store is away";
+        }
+        if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) && left != shown {
+            tracing::info!(slots = left, "leaving: slots are moved away");
+            (logged, shown) = (Some(Instant::now()), left);
+        }
+        tokio::select! {
+            biased;
+            // Not said yet, or said in a life that was lost meanwhile; again only when it is time.
+            _ = look.tick() => if let Some(change) = announcement(&snapshot, &me) {
+                announce(shared, change).await;
+            },
+            // The records changed. Nobody shows any more: the server ends.
+            changed = snapshots.changed() => if changed.is_err() {
+                return "the records are not followed any more";
+            },
+        }
+    }
+}
+
+/// The slots whose records name this node, in whichever life: what a lost life owned the next one may have claimed back.
+fn owned(snapshot: &Snapshot, node: &NodeId) -> Vec<Slot> {
+    let mine = snapshot
+        .slots()
+        .filter(|(_, _, record)| record.owner.node == *node);
+    mine.map(|(slot, _, _)| slot).collect()
+}
+
+/// Whether there is anybody whom the planner could give slots.
+fn has_target(snapshot: &Snapshot, me: &NodeId) -> bool {
+    let Some(ring) = snapshot.ring() else { return false };
+    ring.nodes.iter().any(|member| {
+        let serves = |record: &NodeRecord| record.role == Role::TopicServer && !record.leaving;
+        member.id != *me
+            && member.state == RingNodeState::Up
+            && member.weight > 0.0
+            && snapshot.node(&member.id).is_some_and(serves)
+    })
+}
+
+/// The change that says that `me` is leaving, unless its record does, or is not there.
+fn announcement(snapshot: &Snapshot, me: &NodeRef) -> Option<Change> {
+    let (revision, record) = node(snapshot, me)?;
+    let key = Key::Node(me.node.clone());
+    (!record.leaving).then(|| Change {
+        expect: vec![(key.clone(), Expect::Revision(revision))],
+        guards: vec![Guard::Alive(me.clone())],
+        put: vec![(
+            key,
+            Record::Node(NodeRecord {
+                leaving: true,
+                ..record.clone()
+            }),
+        )],
+        delete: Vec::new(),
+        op: fresh_op(),
+    })
+}
+
+fn node<'a>(snapshot: &'a Snapshot, me: &NodeRef) -> Option<(Revision, &'a NodeRecord)> {
+    let stored = snapshot.records.get(&Key::Node(me.node.clone()))?;
+    match &stored.record {
+        Record::Node(record) if record.incarnation == me.incarnation => Some((stored.revision, record)),
+        _ => None,
+    }
+}
+
+/// Whatever becomes of it, the records show: what is not there in a while is written again.
+async fn announce(shared: &Shared, change: Change) {
+    match shared.store.compare_and_swap(change).await {
+        Ok(revision) => tracing::info!(%revision, "said in the ring store that this node is leaving"),
+        Err(refused) => tracing::debug!(%refused, "could not say that this node is leaving"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringcast_proto::Incarnation;
+    use ringcast_ring::{Op, Stored};
+
+    use super::*;
+
+    /// Each record's revision is its place in the list.
+    fn snapshot(records: &[(&str, &str)]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (key, json) in records {
+            snapshot.revision.0 += 1;
+            let key: Key = key.parse().unwrap();
+            let record = Record::decode(&key, json.as_bytes()).unwrap();
+            let (revision, op) = (snapshot.revision, Op(String::new()));
+            snapshot.records.insert(key, Stored { revision, op, record });
+        }
+        snapshot
+    }
+
+    fn me(incarnation: u64) -> NodeRef {
+        NodeRef {
+            node: NodeId::parse("ts-1").unwrap(),
+            incarnation: Incarnation(incarnation),
+        }
+    }
+
+    const TS_1: (&str, &str) = (
+        "node/ts-1",
+        r#"{"inc":1,"role":"topic-server","advertise":"a:1","build":"1","later":7}"#,
+    );
+
+    fn ring(second: &str) -> String {
+        format!(
+            r#"{{"version":1,"replicas":1,"vnodes_per_weight":256,"nodes":[{{"id":"ts-1","weight":1.0,"state":"up"}},{second}]}}"#
+        )
+    }
+
+    #[test]
+    fn only_a_node_that_may_own_slots_and_stays_is_worth_waiting_for() {
+        let up = ring(r#"{"id":"ts-2","weight":1.0,"state":"up"}"#);
+        let stays = r#"{"inc":2,"role":"topic-server","advertise":"a:2","build":"1"}"#;
+        let leaves = r#"{"inc":2,"role":"topic-server","advertise":"a:2","build":"1","leaving":true}"#;
+        let has = |ring: &str, second: &str| {
+            has_target(
+                &snapshot(&[TS_1, ("ring", ring), ("node/ts-2", second)]),
+                &me(1).node,
+            )
+        };
+        assert!(has(&up, stays));
+        assert!(!has(&up, leaves));
+        assert!(!has(&up, &stays.replace("topic-server", "gateway")));
+        assert!(!has(&ring(r#"{"id":"ts-2","weight":0.0,"state":"up"}"#), stays));
+        assert!(!has(
+            &ring(r#"{"id":"ts-2","weight":1.0,"state":"draining"}"#),
+            stays
+        ));
+        assert!(
+            !has(&ring(r#"{"id":"ts-3","weight":1.0,"state":"up"}"#), stays),
+            "not registered"
+        );
+        assert!(
+            !has_target(&snapshot(&[TS_1, ("node/ts-2", stays)]), &me(1).node),
+            "no ring"
+        );
+    }
+
+    #[test]
+    fn a_node_says_once_a_life_that_it_leaves_and_changes_nothing_else_of_its_record() {
+        let before = snapshot(&[
+            ("ring", &ring(r#"{"id":"ts-2","weight":1.0,"state":"up"}"#)),
+            TS_1,
+        ]);
+        let change = announcement(&before, &me(1)).expect("not said yet");
+        assert_eq!(
+            change.expect,
+            [(Key::Node(me(1).node), Expect::Revision(Revision(2)))]
+        );
+        assert_eq!(change.guards, [Guard::Alive(me(1))]);
+        let [(key, record)] = &change.put[..] else {
+            panic!("{change:?}")
+        };
+        let json = String::from_utf8(record.encode()).unwrap();
+        assert_eq!(
+            json,
+            r#"{"inc":1,"role":"topic-server","advertise":"a:1","build":"1","ready":false,"leaving":true,"later":7}"#
+        );
+        let said = snapshot(&[(&key.to_string(), &json)]);
+        assert_eq!(announcement(&said, &me(1)), None);
+        assert_eq!(
+            announcement(&before, &me(9)),
+            None,
+            "this life's record is yet to be seen"
+        );
+    }
+}

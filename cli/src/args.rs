@@ -187,6 +187,9 @@ pub(crate) struct TopicServerArgs {
     /// Copies of a slot; only 1 is possible yet [default: 1]
     #[arg(long, value_name = "N")]
     replicas: Option<u8>,
+    /// How long to wait, when told to end, for the slots to be moved to other nodes; 0: not at all [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    drain_deadline: Option<u16>,
     #[command(flatten)]
     #[serde(flatten)]
     role: RoleArgs,

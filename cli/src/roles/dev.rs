@@ -117,6 +117,8 @@ impl Cluster {
             let config = TopicServerConfig {
                 rpc_listen: loopback(0),
                 expect_topic_servers: Some(usize::from(topic_servers)),
+                // All of it ends at once: there is nobody to leave anything to.
+                drain: Duration::ZERO,
                 ..topic_server::config(id.clone(), store.clone(), settings)
             };
             cluster

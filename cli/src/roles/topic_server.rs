@@ -1,11 +1,12 @@
 //! `ringcast topic-server`: it owns slots, and the topics in them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ringcast_proto::NodeId;
 use ringcast_ring_store::AnyStore;
-use ringcast_topic_server::{BuildError, Config, TopicServer};
+use ringcast_topic_server::{BuildError, Config, DRAIN_DEADLINE, TopicServer};
 use tokio_util::task::TaskTracker;
 
 use super::{SLOTS_DEFAULT, advertise, id, loopback, store};
@@ -42,6 +43,9 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
 pub(super) fn config(id: NodeId, store: AnyStore, settings: &Settings) -> Config {
     Config {
         slots: settings.slots.unwrap_or(SLOTS_DEFAULT),
+        drain: settings
+            .drain_deadline
+            .map_or(DRAIN_DEADLINE, |seconds| Duration::from_secs(seconds.into())),
         ..Config::new(id, store)
     }
 }

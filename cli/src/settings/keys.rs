@@ -16,6 +16,7 @@ pub(super) const TOP: &[&str] = &[
     "expect_topic_servers",
     "slots",
     "replicas",
+    "drain_deadline",
     "gateways",
     "topic_servers",
     "limits",
@@ -35,6 +36,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "expect_topic_servers",
     "slots",
     "replicas",
+    "drain_deadline",
     "gateways",
     "topic_servers",
 ];

@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) expect_topic_servers: Option<u16>,
     pub(crate) slots: Option<u16>,
     pub(crate) replicas: Option<u8>,
+    pub(crate) drain_deadline: Option<u16>,
     pub(crate) gateways: Option<u16>,
     pub(crate) topic_servers: Option<u16>,
     pub(crate) limits: Limits,

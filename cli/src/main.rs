@@ -28,7 +28,8 @@ use tokio_util::task::TaskTracker;
 use args::{Cli, Command, ConfigCommand, OutputFormat, TopicCommand};
 use bench::BenchCommand;
 use cluster::Cluster;
-use commands::node::NodeCommand;
+use commands::node::{Change, NodeCommand};
+use commands::plans::Operator;
 use commands::ring::RingCommand;
 use output::Output;
 use settings::{Environment, Flags, Settings};
@@ -146,9 +147,8 @@ async fn ask(command: Command, settings: &Settings) -> Result<bool> {
     }
     let cluster = Cluster::load(settings.store.as_deref().unwrap_or(STORE_DEFAULT)).await?;
     match command {
-        Command::Ring(RingCommand::Status) => commands::ring::status(&cluster, output)?,
-        Command::Ring(RingCommand::Owner { topic }) => commands::ring::owner(&cluster, &topic, output)?,
-        Command::Node(NodeCommand::Ls) => commands::node::ls(&cluster, output)?,
+        Command::Ring(command) => return ring(cluster, command, output).await,
+        Command::Node(command) => return node(cluster, command, output).await,
         Command::Topic(command) => match command {
             TopicCommand::Ls { prefix, limit } => {
                 commands::topic::list(&cluster, &prefix, limit, output).await?
@@ -175,4 +175,43 @@ async fn ask(command: Command, settings: &Settings) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+async fn ring(cluster: Cluster, command: RingCommand, output: Output) -> Result<bool> {
+    let interrupt = || shutdown::token(&TaskTracker::new());
+    match command {
+        RingCommand::Status => commands::ring::status(&cluster, output)?,
+        RingCommand::Owner { topic } => commands::ring::owner(&cluster, &topic, output)?,
+        RingCommand::Plan(args) => commands::ring::plan(cluster, &args, output, interrupt()?).await?,
+        RingCommand::Commit { plan, no_wait } => {
+            let operator = Operator::new(cluster, no_wait, interrupt()?);
+            return commands::ring::commit(operator, plan, output).await;
+        }
+        RingCommand::Abort { no_wait } => {
+            let operator = Operator::new(cluster, no_wait, interrupt()?);
+            return commands::ring::abort(operator, output).await;
+        }
+        RingCommand::Watch { follow } => {
+            commands::ring::watch(&cluster, follow, output, interrupt()?).await?;
+        }
+        RingCommand::History => commands::ring::history(&cluster, output)?,
+    }
+    Ok(true)
+}
+
+async fn node(cluster: Cluster, command: NodeCommand, output: Output) -> Result<bool> {
+    let (change, no_wait) = match command {
+        NodeCommand::Ls => return commands::node::ls(&cluster, output).map(|()| true),
+        NodeCommand::Add { id, weight, no_wait } => (Change::Add { id, weight }, no_wait),
+        NodeCommand::Drain { id, no_wait } => (Change::Drain { id }, no_wait),
+        NodeCommand::Remove {
+            id,
+            dead,
+            yes,
+            no_wait,
+        } => (Change::Remove { id, dead, yes }, no_wait),
+        NodeCommand::Weight { id, weight, no_wait } => (Change::Weight { id, weight }, no_wait),
+    };
+    let operator = Operator::new(cluster, no_wait, shutdown::token(&TaskTracker::new())?);
+    commands::node::change(operator, &change, output).await
 }

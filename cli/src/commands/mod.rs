@@ -3,5 +3,6 @@
 pub(crate) mod config;
 pub(crate) mod health;
 pub(crate) mod node;
+pub(crate) mod plans;
 pub(crate) mod ring;
 pub(crate) mod topic;

@@ -1,12 +1,13 @@
 //! `ringcast ring status`.
 
 use anyhow::Result;
+use ringcast_proto::record::PlanId;
 use ringcast_proto::{NodeId, Slot};
 use ringcast_ring::Status;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::output::{Output, count, table};
+use crate::output::{Output, count, printable, table};
 
 #[derive(Serialize)]
 struct RingStatus {
@@ -17,6 +18,8 @@ struct RingStatus {
     gateways: Vec<Gateway>,
     moves: Vec<Move>,
     planner: Option<NodeId>,
+    /// The plan that is being carried out.
+    plan: Option<PlanId>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +77,7 @@ pub(crate) fn status(cluster: &Cluster, output: Output) -> Result<()> {
         gateways: status.gateways.into_iter().map(gateway).collect(),
         moves: status.moves.into_iter().map(moving).collect(),
         planner: status.planner.map(|planner| planner.node),
+        plan: cluster.snapshot.ring().and_then(|ring| ring.plan.clone()),
     };
     output.print(&status, people)
 }
@@ -103,5 +107,8 @@ fn people(status: &RingStatus) -> String {
         0 => String::new(),
         moves => format!("\n{} under way", count(moves, "move", "moves")),
     };
-    format!("{head}{nodes}{moves}")
+    let plan = status.plan.as_ref().map_or(String::new(), |plan| {
+        format!("\nplan {} is running: `ringcast ring watch`", printable(&plan.0))
+    });
+    format!("{head}{nodes}{moves}{plan}")
 }

@@ -1,0 +1,165 @@
+//! Waiting until a plan is over.
+//!
+//! *Invariant:* a plan on which nothing happens is told of, with what it waits for; it is not given up, because it goes
+//! on whether anybody watches or not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use ringcast_proto::NodeId;
+use ringcast_proto::record::PlanId;
+
+use ringcast_ring::{NodeState, Progress, Revision, Snapshot, Status, progress};
+
+use super::bar::Bar;
+use super::{Follow, Next};
+use crate::output::count;
+
+/// A move takes well below a second, and a node that is lost is replaced within 6.
+const STALL: Duration = Duration::from_secs(15);
+
+/// How waiting ended.
+pub(crate) enum Over {
+    /// The plan is over; the records that say so.
+    Done(End, Arc<Snapshot>),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// What became of a plan.
+pub(crate) struct End {
+    /// Slots that changed hands while it was watched and are where it wants them.
+    pub(crate) moved: u32,
+    /// Slots that are elsewhere.
+    pub(crate) skipped: u32,
+    /// Who got those that moved.
+    pub(crate) targets: BTreeSet<NodeId>,
+}
+
+/// Shows how far the plan is until it is over, from the records at `since` on.
+pub(crate) async fn until_over(follow: &mut Follow, id: &PlanId, since: Revision) -> Result<Over> {
+    let mut bar = Bar::start(id);
+    let mut away = Away::default();
+    let mut stall = Stall::new();
+    loop {
+        let snapshot = match follow.next(since).await? {
+            Next::Seen(snapshot) => snapshot,
+            Next::Interrupted => return Ok(Over::Interrupted),
+        };
+        let Some(now) = progress(&snapshot, id) else {
+            bail!(
+                "plan {} is no longer in the store: see `ringcast ring history`",
+                id.0
+            )
+        };
+        away.look(&snapshot, id);
+        if !now.running {
+            let (moved, targets) = away.came_home(&snapshot, id);
+            let skipped = now.finished.map_or(0, |finished| finished.skipped);
+            let end = End {
+                moved,
+                skipped,
+                targets,
+            };
+            return Ok(Over::Done(end, snapshot));
+        }
+        bar.set(
+            u64::from(now.moved + now.skipped),
+            u64::from(now.total),
+            now.under_way.len(),
+        );
+        if stall.is_new(&now) {
+            bar.note(&stuck(&snapshot, &now));
+        }
+    }
+}
+
+/// Which slots of a plan were seen where they are not to be: only those can be said to have moved. An abort finds most
+/// of its slots at home.
+#[derive(Default)]
+struct Away(BTreeSet<ringcast_proto::Slot>);
+
+impl Away {
+    fn look(&mut self, snapshot: &Snapshot, id: &PlanId) {
+        for planned in snapshot.plan(id).iter().flat_map(|plan| &plan.moves) {
+            let owner = snapshot.slot(planned.slot).map(|(_, record)| &record.owner.node);
+            if owner != Some(&planned.to) {
+                self.0.insert(planned.slot);
+            }
+        }
+    }
+
+    fn came_home(&self, snapshot: &Snapshot, id: &PlanId) -> (u32, BTreeSet<NodeId>) {
+        let moves = snapshot.plan(id).map_or(&[] as &[_], |plan| &plan.moves);
+        let home: Vec<&NodeId> = moves
+            .iter()
+            .filter(|planned| self.0.contains(&planned.slot))
+            .filter(|planned| {
+                let owner = snapshot.slot(planned.slot).map(|(_, record)| &record.owner.node);
+                owner == Some(&planned.to)
+            })
+            .map(|planned| &planned.to)
+            .collect();
+        let moved = u32::try_from(home.len()).unwrap_or(u32::MAX);
+        (moved, home.into_iter().cloned().collect())
+    }
+}
+
+/// When the plan was last seen to get on.
+struct Stall {
+    at: Instant,
+    seen: (u32, u32),
+    is_told: bool,
+}
+
+impl Stall {
+    fn new() -> Stall {
+        Stall {
+            at: Instant::now(),
+            seen: (0, 0),
+            is_told: false,
+        }
+    }
+
+    /// Whether nothing has happened for too long, and nobody has been told yet.
+    fn is_new(&mut self, now: &Progress) -> bool {
+        let seen = (now.moved, now.skipped);
+        if seen != self.seen {
+            *self = Stall { seen, ..Stall::new() };
+        }
+        let is_new = !self.is_told && self.at.elapsed() > STALL;
+        self.is_told |= is_new;
+        is_new
+    }
+}
+
+/// What a plan that does not get on may wait for.
+fn stuck(snapshot: &Snapshot, now: &Progress) -> String {
+    let mut pairs: BTreeMap<(&NodeId, &NodeId), usize> = BTreeMap::new();
+    for moving in &now.under_way {
+        *pairs.entry((&moving.from, &moving.to)).or_default() += 1;
+    }
+    let mut reasons: Vec<String> = pairs
+        .iter()
+        .map(|((from, to), slots)| {
+            format!("{} from {from} to {to} under way", count(*slots, "slot", "slots"))
+        })
+        .collect();
+    let status = Status::of(snapshot);
+    let down = status.nodes.iter().filter(|node| node.state == NodeState::Down);
+    reasons.extend(down.map(|node| format!("{} is down", node.id)));
+    if status.planner.is_none() {
+        reasons.push("no topic server plans".to_owned());
+    }
+    if reasons.is_empty() {
+        reasons.push("no move is under way".to_owned());
+    }
+    format!(
+        "plan {}: nothing has moved for {} s ({}); it goes on, `ringcast ring abort` takes it back",
+        now.plan.0,
+        STALL.as_secs(),
+        reasons.join(", ")
+    )
+}

@@ -180,7 +180,11 @@ async fn what_is_no_request_is_refused_by_name_and_changes_nothing() {
         );
         let strange = vec![
             put("history/1", &deepest),
-            put("plan/\t\n\u{1f}\"\\", "\"\\u0000\\n\\t\u{2028}\""),
+            put(
+                "plan/\t\n\u{1f}\"\\",
+                "{\"base_version\":1,\"wish\":[\"\\u0000\\n\\t\u{2028}\"],\"before\":{\"nodes\":[]},\"after\":{\"nodes\":[]},\
+                 \"moves\":[],\"shares\":[]}",
+            ),
         ];
         client.compare_and_swap(change(strange)).await.unwrap();
         stop.cancel();

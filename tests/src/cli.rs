@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::process;
 
-/// How long a command may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a command may take that waits for nothing.
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What a command left behind.
 #[derive(Debug, Clone)]
@@ -40,6 +40,14 @@ impl Output {
 /// # Errors
 /// It could not be run or did not end.
 pub async fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Result<Output> {
+    run_within(arguments, DEADLINE).await
+}
+
+/// The same for a command that has this long.
+///
+/// # Errors
+/// It could not be run or did not end.
+pub async fn run_within<S: AsRef<std::ffi::OsStr>>(arguments: &[S], deadline: Duration) -> Result<Output> {
     let names: Vec<_> = arguments
         .iter()
         .map(|argument| argument.as_ref().to_string_lossy())
@@ -47,9 +55,9 @@ pub async fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Result<Output> {
     let named = format!("ringcast {}", names.join(" "));
     let mut command = tokio::process::Command::from(process::command(arguments)?);
     let run = command.kill_on_drop(true).output();
-    let output = tokio::time::timeout(DEADLINE, run).await;
+    let output = tokio::time::timeout(deadline, run).await;
     let output = output
-        .with_context(|| format!("{named}: no end in {DEADLINE:?}"))?
+        .with_context(|| format!("{named}: no end in {deadline:?}"))?
         .context(named.clone())?;
     Ok(Output {
         code: output

@@ -3,6 +3,9 @@
 //! *Invariant:* see the crate: one that was not [finished](Cluster::finish) prints its logs, a finished one had no
 //! panic and nothing that ended by itself.
 
+mod ask;
+mod shape;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,43 +14,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::metrics::Metrics;
+use self::shape::{consecutive_ports, words};
 use crate::ports::Port;
 use crate::process::Process;
-use crate::{cli, http, wait};
+use crate::{http, wait};
+
+pub use self::shape::Shape;
 
 /// How long a cluster may take to be ready, in a debug build on a busy machine.
 const READY: Duration = Duration::from_secs(30);
 
 /// How many lines of each log a failed test prints.
 const LINES_SHOWN: usize = 120;
-
-/// What a cluster is made of.
-#[derive(Debug, Clone)]
-pub struct Shape {
-    /// Processes `ts-1`, `ts-2`, ...
-    pub topic_servers: usize,
-    /// Processes `gw-1`, `gw-2`, ...
-    pub gateways: usize,
-    /// Further arguments of every gateway.
-    pub gateway_arguments: Vec<String>,
-    /// Open files every gateway may have.
-    pub gateway_descriptors_max: Option<u32>,
-    /// `default` or `bench`.
-    pub limits_profile: &'static str,
-}
-
-impl Default for Shape {
-    fn default() -> Shape {
-        Shape {
-            topic_servers: 3,
-            gateways: 2,
-            gateway_arguments: Vec::new(),
-            gateway_descriptors_max: None,
-            limits_profile: "bench",
-        }
-    }
-}
 
 /// A process of the cluster and where it listens.
 #[derive(Debug)]
@@ -134,74 +112,6 @@ impl Cluster {
         })
     }
 
-    fn start_coordinator(&mut self) -> Result<()> {
-        let (listen, admin) = (Port::reserve()?, Port::reserve()?);
-        self.store = format!("http://{}", listen.address());
-        let data = self.data_dir();
-        let arguments = words(&[
-            "coordinator",
-            "--listen",
-            &listen.address().to_string(),
-            "--data-dir",
-            &data.to_string_lossy(),
-            "--admin-listen",
-            &admin.address().to_string(),
-        ]);
-        self.add("coordinator", arguments, listen, admin, Vec::new(), None)
-    }
-
-    fn start_topic_server(&mut self, id: &str, shape: &Shape) -> Result<()> {
-        let (listen, admin) = (Port::reserve()?, Port::reserve()?);
-        let arguments = words(&[
-            "topic-server",
-            "--id",
-            id,
-            "--store",
-            &self.store,
-            "--rpc-listen",
-            &listen.address().to_string(),
-            "--admin-listen",
-            &admin.address().to_string(),
-            "--expect-topic-servers",
-            &shape.topic_servers.to_string(),
-            "--limits-profile",
-            shape.limits_profile,
-        ]);
-        self.add(id, arguments, listen, admin, Vec::new(), None)
-    }
-
-    /// Starts one more gateway; [`Cluster::ready`] waits for it.
-    ///
-    /// # Errors
-    /// It could not be started.
-    pub fn start_gateway(&mut self, id: &str, shape: &Shape) -> Result<()> {
-        let (listen, rpc, admin) = (Port::reserve()?, Port::reserve()?, Port::reserve()?);
-        let mut arguments = words(&[
-            "gateway",
-            "--id",
-            id,
-            "--store",
-            &self.store,
-            "--listen",
-            &listen.address().to_string(),
-            "--rpc-listen",
-            &rpc.address().to_string(),
-            "--admin-listen",
-            &admin.address().to_string(),
-            "--limits-profile",
-            shape.limits_profile,
-        ]);
-        arguments.extend(shape.gateway_arguments.iter().cloned());
-        self.add(
-            id,
-            arguments,
-            listen,
-            admin,
-            vec![rpc],
-            shape.gateway_descriptors_max,
-        )
-    }
-
     fn add(
         &mut self,
         name: &str,
@@ -246,12 +156,12 @@ impl Cluster {
         Ok(took)
     }
 
-    /// Waits until every node is ready.
+    /// Waits until every node that was not ended is ready.
     ///
     /// # Errors
     /// One of them is not in time.
     pub async fn all_ready(&mut self) -> Result<()> {
-        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        let names = self.running("");
         for name in names {
             self.ready(&name).await?;
         }
@@ -288,6 +198,14 @@ impl Cluster {
         node.may_be_gone = true;
         let (status, took) = node.process.terminate(deadline).await?;
         Ok((status.code().context("it ended by a signal")?, took))
+    }
+
+    /// The nodes whose name begins with `prefix` and whose end was not asked for.
+    #[must_use]
+    pub fn running(&self, prefix: &str) -> Vec<String> {
+        let running = self.nodes.iter().filter(|(_, node)| !node.may_be_gone);
+        let names = running.map(|(name, _)| name.clone());
+        names.filter(|name| name.starts_with(prefix)).collect()
     }
 
     /// The process behind a node.
@@ -336,59 +254,6 @@ impl Cluster {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Runs `ringcast ARGUMENTS... --store STORE -o json` and reads its one JSON value.
-    ///
-    /// # Errors
-    /// It failed.
-    pub async fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
-        let output = self.cli(&[arguments, &["-o", "json"]].concat()).await?;
-        output
-            .json()
-            .with_context(|| format!("ringcast {}", arguments.join(" ")))
-    }
-
-    /// Runs `ringcast ARGUMENTS... --store STORE`.
-    ///
-    /// # Errors
-    /// It could not be run.
-    pub async fn cli(&self, arguments: &[&str]) -> Result<cli::Output> {
-        cli::run(&[arguments, &["--store", &self.store]].concat()).await
-    }
-
-    /// What a node's `/metrics` says.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn metrics(&self, name: &str) -> Result<Metrics> {
-        let answer = http::get(self.admin(name)?, "/metrics").await?;
-        ensure!(
-            answer.status == 200,
-            "{name}: /metrics answered {}",
-            answer.status
-        );
-        Ok(Metrics::parse(&answer.body))
-    }
-
-    /// What all nodes whose name begins with `prefix` say together.
-    ///
-    /// # Errors
-    /// One does not answer.
-    pub async fn metrics_of(&self, prefix: &str) -> Result<Metrics> {
-        let mut all = Metrics::default();
-        for name in self.nodes.keys().filter(|name| name.starts_with(prefix)) {
-            all.merge(self.metrics(name).await?);
-        }
-        Ok(all)
-    }
-
-    /// Everything a node has logged.
-    ///
-    /// # Errors
-    /// There is no such node.
-    pub fn log(&self, name: &str) -> Result<String> {
-        Ok(self.node(name)?.process.log())
     }
 
     /// The last word of every test: no process panicked, and none ended that was not asked to.
@@ -443,23 +308,4 @@ impl Drop for Cluster {
             );
         }
     }
-}
-
-/// `dev` counts its gateways' ports up from the first.
-fn consecutive_ports(count: usize) -> Result<Vec<Port>> {
-    let mut run: Vec<Port> = Vec::new();
-    // Every port that broke a run is kept until the end, so that it is not tried again.
-    let mut broken = Vec::new();
-    while run.len() < count {
-        let port = Port::reserve()?;
-        if run.last().is_some_and(|last| last.number() + 1 != port.number()) {
-            broken.append(&mut run);
-        }
-        run.push(port);
-    }
-    Ok(run)
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|&word| word.to_owned()).collect()
 }

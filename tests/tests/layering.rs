@@ -176,6 +176,7 @@ const ALLOWED: &[Allowed] = &[
         normal: &[
             "anyhow",
             "futures-util",
+            "ringcast-proto",
             "rustix",
             "serde_json",
             "tempfile",

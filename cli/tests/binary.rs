@@ -105,6 +105,13 @@ fn wrong_usage_is_2_and_failure_is_1() {
         &["topic", "show", ""],
         &["topic", "ls", "--limit", "0"],
         &["health", "https://127.0.0.1:1"],
+        &["ring", "commit"],
+        &["ring", "plan", "ts-1"],
+        &["ring", "plan", "--dead"],
+        &["ring", "abort", "p1-abc"],
+        &["node", "drain"],
+        &["node", "weight", "ts-1"],
+        &["node", "remove", "ts-1", "--yes"],
     ] {
         let output = run(usage);
         assert_eq!(code(&output), 2, "{usage:?}: {}", stderr(&output));
@@ -122,6 +129,59 @@ fn wrong_usage_is_2_and_failure_is_1() {
         assert_eq!(code(&output), 1, "{failure:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty(), "{failure:?}");
         assert!(!output.stderr.is_empty(), "{failure:?}");
+    }
+}
+
+#[test]
+fn every_command_of_the_ring_says_that_the_store_is_away() {
+    for command in [
+        &["ring", "plan", "--drain", "ts-1"] as &[&str],
+        &["ring", "commit", "p1-abc"],
+        &["ring", "abort"],
+        &["ring", "watch"],
+        &["ring", "history"],
+        &["node", "add", "ts-1"],
+        &["node", "drain", "ts-1"],
+        &["node", "remove", "ts-1"],
+        &["node", "weight", "ts-1", "2"],
+    ] {
+        let output = ringcast()
+            .args(command)
+            .args(["-o", "json", "--store", "http://127.0.0.1:1"])
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 1, "{command:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{command:?}");
+        assert!(
+            stderr(&output).contains("http://127.0.0.1:1"),
+            "{command:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn only_flags_that_are_settings_name_a_variable() {
+    for command in [
+        &["ring", "plan", "--help"] as &[&str],
+        &["ring", "commit", "--help"],
+        &["node", "remove", "--help"],
+    ] {
+        let output = run(command);
+        let help = String::from_utf8_lossy(&output.stdout);
+        for line in help.lines().filter(|line| line.contains("[env:")) {
+            let setting = [
+                "RINGCAST_STORE",
+                "RINGCAST_OUTPUT",
+                "RINGCAST_LOG",
+                "RINGCAST_CONFIG",
+            ];
+            assert!(
+                setting.iter().any(|name| line.contains(name)),
+                "{command:?}: {line}"
+            );
+        }
+        assert!(help.contains("RINGCAST_STORE"), "{command:?}: {help}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail};
 use ringcast_proto::record::{History, HistoryCause, Plan, PlanId};
 
-use ringcast_ring::{PlanError, Revision, Snapshot, Wish};
+use ringcast_ring::{PlanError, Revision, SlotTable, Snapshot, Wish};
 use ringcast_ring_store::fresh_op;
 use tokio_util::sync::CancellationToken;
 
@@ -63,10 +63,14 @@ impl Operator {
             let table = self.cluster.table()?;
             let wishes: Vec<Wish> = asked.iter().map(|asked| asked.wish(&table)).collect();
             // What cannot be done is said at once, not after asking everybody.
-            ringcast_ring::plan(snapshot, &wishes, &Default::default())?;
+            ringcast_ring::plan(snapshot, &wishes, &Default::default())
+                .map_err(|error| named(error, asked, &table))?;
             let (loads, silent) = loads(&self.cluster).await?;
             let mut plan = ringcast_ring::plan(snapshot, &wishes, &loads)?;
             plan.warnings.extend(silent);
+            for (words, asked) in plan.wish.iter_mut().zip(asked) {
+                *words = asked.words(std::mem::take(words));
+            }
             let id = fresh(plan.base_version);
             let change = ringcast_ring::save(snapshot, &id, &plan, fresh_op());
             if self.cluster.change(change).await?.is_some() {
@@ -258,6 +262,25 @@ impl Operator {
         history
             .find(|history| history.plan.as_ref() == Some(id) && !history.who.is_empty())
             .map_or(String::new(), |history| format!(" by {}", history.who))
+    }
+}
+
+/// The error, with the topic that was asked for where it tells of its slot.
+fn named(error: PlanError, asked: &[Asked], table: &SlotTable) -> anyhow::Error {
+    let (PlanError::SlotTwice { slot }
+    | PlanError::NotPinned { slot }
+    | PlanError::PinToNothing { slot, .. }) = error
+    else {
+        return error.into();
+    };
+    let topic = asked.iter().rev().find_map(|asked| {
+        asked
+            .topic()
+            .filter(|topic| table.slot_of(topic.as_bytes()) == slot)
+    });
+    match topic {
+        Some(topic) => anyhow::Error::new(error).context(topic.to_string()),
+        None => error.into(),
     }
 }
 

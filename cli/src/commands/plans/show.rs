@@ -172,13 +172,11 @@ fn shares(plan: &Plan) -> String {
     let rows = plan.shares.iter().map(|share| {
         vec![
             share.id.to_string(),
-            share.slots_before.to_string(),
-            share.slots_after.to_string(),
-            percent(share.before),
-            percent(share.after),
+            format!("{} -> {}", share.slots_before, share.slots_after),
+            format!("{} -> {}", percent(share.before), percent(share.after)),
         ]
     });
-    table(&["node", "slots", "after", "share", "after"], &[1, 2, 3, 4], rows)
+    table(&["node", "slots", "share"], &[1, 2], rows)
 }
 
 fn percent(share: f64) -> String {
@@ -254,10 +252,10 @@ mod tests {
             ts-2  ts-3      1       1       10       1000 B
             all             3   3 + ?   30 + ?  2.9 KiB + ?
 
-            NODE  SLOTS  AFTER   SHARE   AFTER
-            ts-1      3      5  37.5 %  62.5 %
-            ts-2      3      0  37.5 %   0.0 %
-            ts-3      2      3  25.0 %  37.5 %
+            NODE   SLOTS             SHARE
+            ts-1  3 -> 5  37.5 % -> 62.5 %
+            ts-2  3 -> 0   37.5 % -> 0.0 %
+            ts-3  2 -> 3  25.0 % -> 37.5 %
 
             warning: 1 slot of unknown load"#]]
         .assert_eq(&show(&id(), &plan(), &[], false));

@@ -68,6 +68,23 @@ impl Asked {
         }
     }
 
+    /// The words that ask for it: `of_wish`, unless a topic was named, which people know and its slot they do not.
+    pub(crate) fn words(&self, of_wish: String) -> String {
+        match self {
+            Asked::Node(_) => of_wish,
+            Asked::Pin(topic, node) => format!("--pin {topic}={node}"),
+            Asked::Unpin(topic) => format!("--unpin {topic}"),
+        }
+    }
+
+    /// The topic, if one was named.
+    pub(crate) fn topic(&self) -> Option<&Topic> {
+        match self {
+            Asked::Node(_) => None,
+            Asked::Pin(topic, _) | Asked::Unpin(topic) => Some(topic),
+        }
+    }
+
     /// What is pinned by it.
     pub(crate) fn pinned(&self, table: &SlotTable) -> Option<Pinned> {
         match self {

@@ -5,8 +5,13 @@
 //! reached every member exactly once and in order, or [`Ledger::account`] names it.
 //! Leaves out: sockets (`load`).
 
+mod account;
+mod timing;
+
+pub use self::account::Account;
+pub use self::timing::{Timing, quantile};
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 /// Which topic, as a number.
@@ -41,7 +46,8 @@ pub struct Window {
 
 impl Window {
     /// Whether a publish was under way in it.
-    fn covers(&self, publish: &Publish) -> bool {
+    #[must_use]
+    pub fn covers(&self, publish: &Publish) -> bool {
         let until = publish.answered.as_ref().map_or(Duration::MAX, |(at, _)| *at);
         publish.sent < self.to && until > self.from
     }
@@ -54,6 +60,8 @@ pub struct Ledger {
     pub publishes: BTreeMap<(TopicNumber, u64), Publish>,
     /// By topic and member: the numbers in the order they came.
     pub received: BTreeMap<(TopicNumber, usize), Vec<u64>>,
+    /// The same for when they came.
+    pub received_at: BTreeMap<(TopicNumber, usize), Vec<Duration>>,
     /// Members that vanished with what was killed: nothing is expected of what they got.
     pub gone: BTreeSet<usize>,
     /// Topics whose publisher vanished: it cannot know what became of its last publishes.
@@ -62,83 +70,17 @@ pub struct Ledger {
     pub disturbances: Vec<String>,
 }
 
-/// What is wrong, and how much was not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Publishes that must have reached every member.
-    pub exact: usize,
-    /// Publishes inside a window.
-    pub inside: usize,
-    /// Of these, deliveries to a member that did not come.
-    pub lost_inside: usize,
-    /// Answered ok, outside, and not seen by this member.
-    pub lost: Vec<String>,
-    /// Outside, and seen more than once.
-    pub doubled: Vec<String>,
-    /// Outside, and seen after a higher number.
-    pub reordered: Vec<String>,
-    /// Outside, and answered with an error.
-    pub refused: Vec<String>,
-    /// Outside, and not answered at all.
-    pub unanswered: Vec<String>,
-    /// Seen, though never published or certainly refused.
-    pub invented: Vec<String>,
-    /// Seen by one member and not by another of the same topic, though nobody knows whether it was committed.
-    pub divided: Vec<String>,
-}
-
-impl Account {
-    /// Nothing is wrong outside the windows.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        let wrong = [
-            &self.lost,
-            &self.doubled,
-            &self.reordered,
-            &self.refused,
-            &self.unanswered,
-            &self.invented,
-            &self.divided,
-        ];
-        wrong.iter().all(|list| list.is_empty())
-    }
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} exact, {} inside a window ({} deliveries lost there)",
-            self.exact, self.inside, self.lost_inside
-        )?;
-        for (what, list) in [
-            ("lost", &self.lost),
-            ("doubled", &self.doubled),
-            ("reordered", &self.reordered),
-            ("refused", &self.refused),
-            ("unanswered", &self.unanswered),
-            ("invented", &self.invented),
-            ("divided", &self.divided),
-        ] {
-            if !list.is_empty() {
-                writeln!(
-                    f,
-                    "{} {what}, the first: {}",
-                    list.len(),
-                    list[..list.len().min(5)].join("; ")
-                )?;
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Ledger {
     /// Goes through everything; `window` says in which time a topic was broken by the test, if at all.
     #[must_use]
     pub fn account(&self, window: impl Fn(TopicNumber) -> Option<Window>) -> Account {
+        self.account_outside(|topic, publish| window(topic).is_some_and(|window| window.covers(publish)))
+    }
+
+    /// The same where a topic may have been broken several times.
+    #[must_use]
+    pub fn account_outside(&self, inside: impl Fn(TopicNumber, &Publish) -> bool) -> Account {
         let mut account = Account::default();
-        let inside = |topic, publish: &Publish| window(topic).is_some_and(|window| window.covers(publish));
         for (&(topic, number), publish) in &self.publishes {
             if inside(topic, publish) {
                 account.inside += 1;
@@ -163,14 +105,20 @@ impl Ledger {
                 continue;
             }
             let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-            let mut highest = 0;
+            let (mut highest, mut highest_of_all) = (0, 0);
             for &number in received {
                 *counts.entry(number).or_default() += 1;
                 match self.publishes.get(&(topic, number)) {
                     None => account
                         .invented
                         .push(format!("{topic}/{number} at member {member}")),
-                    Some(publish) if inside(topic, publish) => {}
+                    Some(publish) if inside(topic, publish) => {
+                        if counts[&number] == 1 && number < highest_of_all {
+                            account.reordered_inside.push(format!(
+                                "{topic}/{number} after {highest_of_all} at member {member}"
+                            ));
+                        }
+                    }
                     Some(publish) => {
                         if certainly_refused(publish) {
                             account
@@ -185,6 +133,7 @@ impl Ledger {
                         highest = highest.max(number);
                     }
                 }
+                highest_of_all = highest_of_all.max(number);
             }
             self.count_member(topic, member, &counts, &inside, &mut account);
         }
@@ -221,6 +170,9 @@ impl Ledger {
             let must = matches!(publish.answered, Some((_, Outcome::Ok)));
             match (inside(topic, publish), count) {
                 (true, 0) => account.lost_inside += 1,
+                (true, 2..) => account
+                    .doubled_inside
+                    .push(format!("{topic}/{number} x {count} at member {member}")),
                 (false, 0) if must => account.lost.push(format!("{topic}/{number} at member {member}")),
                 (false, 2..) => account
                     .doubled
@@ -363,6 +315,18 @@ mod tests {
                 .account(|topic| window(0, 900).filter(|_| topic == 1))
                 .is_exact()
         );
+    }
+
+    #[test]
+    fn inside_a_window_what_comes_twice_or_late_is_told_all_the_same() {
+        let everything = Window {
+            from: Duration::ZERO,
+            to: Duration::MAX,
+        };
+        let account = ledger(&[1, 2, 2, 3], &[1, 3, 2]).account(|_| Some(everything));
+        assert!(account.is_exact(), "{account}");
+        assert_eq!(account.doubled_inside, ["0/2 x 2 at member 0"]);
+        assert_eq!(account.reordered_inside, ["0/2 after 3 at member 1"]);
     }
 
     #[test]

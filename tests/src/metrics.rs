@@ -40,6 +40,19 @@ impl Metrics {
             .sum()
     }
 
+    /// How many observations of the histogram `name` did not exceed `bound`, which must be the bound of a bucket, and how
+    /// many there were at all; over all samples.
+    #[must_use]
+    pub fn within(&self, name: &str, bound: f64) -> (f64, f64) {
+        let bucket = format!("{name}_bucket");
+        let is_within = |sample: &&Sample| {
+            let le = sample.labels.get("le").and_then(|le| le.parse::<f64>().ok());
+            sample.name == bucket && le == Some(bound)
+        };
+        let within = self.samples.iter().filter(is_within).map(|sample| sample.value);
+        (within.sum(), self.sum(&format!("{name}_count"), &[]))
+    }
+
     /// Whether there is any sample of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -107,5 +120,16 @@ mod tests {
         assert_eq!(metrics.sum("calls", &[]), 17.0);
         assert_eq!(metrics.sum("plain", &[]), 1.5);
         assert_eq!(metrics.sum("none", &[]), 0.0);
+    }
+
+    #[test]
+    fn a_histogram_tells_how_many_did_not_exceed_the_bound_of_a_bucket() {
+        let metrics = Metrics::parse(
+            "pause_bucket{node=\"ts-1\",le=\"0.05\"} 3\npause_bucket{node=\"ts-1\",le=\"0.1\"} 4\n\
+             pause_bucket{node=\"ts-2\",le=\"0.1\"} 10\npause_bucket{node=\"ts-1\",le=\"+Inf\"} 5\n\
+             pause_count{node=\"ts-1\"} 5\npause_count{node=\"ts-2\"} 10\n",
+        );
+        assert_eq!(metrics.within("pause", 0.1), (14.0, 15.0));
+        assert_eq!(metrics.within("none", 0.1), (0.0, 0.0));
     }
 }

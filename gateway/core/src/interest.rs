@@ -278,3 +278,6 @@ impl Batch {
 pub(crate) fn position(position: &v1::Position) -> Option<(Epoch, Offset)> {
     Some((Epoch::parse(&position.epoch).ok()?, Offset(position.offset)))
 }
+
+#[cfg(test)]
+mod tests;

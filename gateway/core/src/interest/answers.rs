@@ -5,7 +5,7 @@
 use ringcast_proto::v1::{self, BindStatus};
 use ringcast_proto::{Millis, OwnerEpoch, Slot, Topic};
 
-use super::wanted::{Bound, InFlight, Wanted};
+use super::wanted::{Bound, From, InFlight, Wanted};
 use super::{Event, Interest, position};
 use crate::backoff::{Jitter, sealed_pause};
 use crate::gateway::{CallFailed, CallId};
@@ -167,12 +167,20 @@ impl Wanted {
             return Next::Soon;
         }
         self.owner_knows = !sent.empty;
+        let stands = outcome.cursor.as_ref().and_then(position);
         // The slot may have moved on while the answer was on its way.
         let still_there = owners.owner(slot).is_some_and(|(owner, _)| owner == sent.to);
-        if let Some(bound) = self.bound.as_mut().filter(|_| still_there) {
+        let goes_on = match (sent.from, &stands, &self.cursor) {
+            // A delivery for an earlier bind came in between, and what follows it is not on its way.
+            (From::Head, Some((epoch, from)), Some((known, passed))) => epoch != known || from <= passed,
+            (From::Head, ..) | (From::Cursor, ..) => true,
+            // The slot was elsewhere in between: the group stands where another owner left it.
+            (From::Group(before), ..) => before == owner_epoch,
+        };
+        if let Some(bound) = self.bound.as_mut().filter(|_| still_there && goes_on) {
             bound.at = Some((sent.to, owner_epoch));
         }
-        if let Some((epoch, offset)) = outcome.cursor.as_ref().and_then(position)
+        if let Some((epoch, offset)) = stands
             && self.cursor.as_ref().is_none_or(|(known, _)| *known != epoch)
         {
             self.cursor = Some((epoch, offset));

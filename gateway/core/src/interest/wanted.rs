@@ -32,6 +32,17 @@ pub(super) struct Bound {
     pub(super) at: Option<(NodeRef, OwnerEpoch)>,
 }
 
+/// From where a bind lets the owner go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// From the end: nothing was passed on.
+    Head,
+    /// From where its group stands under this owner_epoch.
+    Group(OwnerEpoch),
+    /// From the cursor it is told.
+    Cursor,
+}
+
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) call: CallId,
@@ -39,6 +50,8 @@ pub(super) struct InFlight {
     pub(super) seq: u64,
     /// It says that nobody is left.
     pub(super) empty: bool,
+    /// From where the owner is to go on.
+    pub(super) from: From,
     /// What it tells beyond the confirmed bind.
     pub(super) told: Changes,
 }
@@ -137,23 +150,25 @@ impl Wanted {
             session: session.0,
             subject: member.subject.clone(),
         };
-        let cursor = || {
-            self.cursor.as_ref().map(|(epoch, offset)| v1::Position {
-                epoch: epoch.to_bytes(),
-                offset: offset.0,
-            })
-        };
         let told = std::mem::take(&mut self.untold);
         let empty = self.members.is_empty();
-        let (prev_seq, cursor) = match &self.bound {
+        let (prev_seq, from) = match &self.bound {
             // Whatever the owner holds: nobody is left.
-            _ if empty => (0, None),
-            // Its group goes on from where it stands.
-            Some(bound) if bound.at.is_some() => (bound.seq, None),
+            _ if empty => (0, From::Head),
+            _ if self.cursor.is_none() => (0, From::Head),
+            None => (0, From::Cursor),
+            Some(Bound {
+                seq,
+                at: Some((_, owner_epoch)),
+            }) => (*seq, From::Group(*owner_epoch)),
             // The group came along with the slot; how far it had got here only this gateway knows.
-            Some(bound) if self.cursor.is_some() => (bound.seq, cursor()),
-            Some(_) | None => (0, cursor()),
+            Some(Bound { seq, at: None }) => (*seq, From::Cursor),
         };
+        let cursor = self.cursor.as_ref().filter(|_| from == From::Cursor);
+        let cursor = cursor.map(|(epoch, offset)| v1::Position {
+            epoch: epoch.to_bytes(),
+            offset: offset.0,
+        });
         let (joined, left) = if prev_seq == 0 {
             (self.members.iter().map(member).collect(), Vec::new())
         } else {
@@ -175,6 +190,7 @@ impl Wanted {
             to: to.clone(),
             seq,
             empty,
+            from,
             told,
         });
         v1::Bind {

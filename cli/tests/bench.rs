@@ -1,37 +1,53 @@
-//! `ringcast bench` against a real cluster in one process: what it reports is what happened.
+//! `ringcast bench` against real clusters: what it reports is what happened, and nothing passes in silence.
 
 #![allow(
     clippy::unwrap_used,
     reason = "clippy allows it in test functions, and not in what they share"
 )]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// A cluster on free ports, killed when dropped.
+/// A process, killed when dropped.
+struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A cluster on free ports.
 struct Dev {
-    child: Child,
+    process: Process,
     url: String,
+    store: String,
 }
 
 impl Dev {
     fn start() -> Dev {
+        Dev::with_limits("bench")
+    }
+
+    fn with_limits(profile: &str) -> Dev {
         let anywhere =
             ["--listen", "--store-listen", "--admin-listen"].map(|flag| format!("{flag}=127.0.0.1:0"));
         let mut child = ringcast()
-            .args([
-                "dev",
-                "-o",
-                "json",
-                "--gateways",
-                "1",
-                "--topic-servers",
-                "1",
-                "--slots",
-                "16",
-            ])
+            .args(["dev", "-o", "json", "--gateways", "1", "--topic-servers", "1"])
+            .args(["--slots", "16", "--limits-profile", profile])
             .args(anywhere)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -41,29 +57,105 @@ impl Dev {
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
-        let url = ready["gateways"][0]["socket"].as_str().unwrap().to_owned();
-        Dev { child, url }
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Dev {
+            process: Process(child),
+            url: text(&ready["gateways"][0]["socket"]),
+            store: text(&ready["store"]),
+        }
     }
 
-    /// The exit code and the report.
-    fn bench(&self, args: &[&str]) -> (Option<i32>, Value) {
-        let pid = format!("dev={}", self.child.id());
-        let output = ringcast()
-            .args(["bench", "-o", "json"])
-            .args(args)
-            .args(["--url", &self.url, "--pid", &pid])
-            .output()
+    /// A gateway of its own process, and its address. It is there when it listens; a client waits for the rest.
+    fn gateway(&self) -> (Process, String) {
+        let mut child = ringcast()
+            .args([
+                "gateway",
+                "--id",
+                "gw-extra",
+                "--store",
+                &self.store,
+                "--log-format",
+                "json",
+            ])
+            .args(["--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0"])
+            .args(["--admin-listen", "127.0.0.1:0", "--limits-profile", "bench"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
-        let report = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-        (output.status.code(), report)
+        let stderr = child.stderr.take().unwrap();
+        let process = Process(child);
+        let mut lines = BufReader::new(stderr).lines().map(|line| line.unwrap());
+        let registered: Value = lines
+            .find(|line| line.contains("gateway registered"))
+            .map(|line| serde_json::from_str(&line).unwrap())
+            .unwrap();
+        std::thread::spawn(move || lines.for_each(drop)); // else it waits for someone to read its log
+        let listen = registered["fields"]["listen"].as_str().unwrap();
+        (process, format!("ws://{listen}"))
+    }
+
+    /// The report of a run, its exit code and what it said on stderr.
+    fn bench(&self, args: &[&str]) -> Run {
+        let pid = format!("dev={}", self.process.0.id());
+        let on_me = ["--url", &self.url, "--pid", &pid];
+        Running::start(&[args, &on_me[..]].concat()).end()
     }
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+/// `ringcast bench`, while it runs.
+struct Running {
+    process: Process,
+    stderr: BufReader<std::process::ChildStderr>,
+    said: String,
+}
+
+struct Run {
+    code: Option<i32>,
+    report: Value,
+    said: String,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Running {
+        let mut child = ringcast()
+            .args(["bench", "-o", "json"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Running {
+            process: Process(child),
+            stderr,
+            said: String::new(),
+        }
+    }
+
+    /// Waits for a line on stderr that begins so.
+    fn hear(&mut self, beginning: &str) {
+        loop {
+            let mut line = String::new();
+            let len = self.stderr.read_line(&mut line).unwrap();
+            assert!(len > 0, "{beginning:?} was not said, but {}", self.said);
+            self.said.push_str(&line);
+            if line.starts_with(beginning) {
+                return;
+            }
+        }
+    }
+
+    fn end(mut self) -> Run {
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        let mut answer = String::new();
+        let mut stdout = self.process.0.stdout.take().unwrap();
+        stdout.read_to_string(&mut answer).unwrap();
+        Run {
+            code: self.process.0.wait().unwrap().code(),
+            report: serde_json::from_str(&answer).unwrap_or(Value::Null),
+            said: self.said,
+        }
     }
 }
 
@@ -73,36 +165,108 @@ fn ringcast() -> Command {
     command
 }
 
-fn assert_exact(report: &Value) {
-    for fault in ["lost", "doubled", "reordered", "misrouted", "refused", "closed"] {
-        assert_eq!(report[fault], 0, "{report}");
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Every publish has one end, and every delivery too.
+fn assert_sums(run: &Run) {
+    let sums = &run.report["accounting"];
+    let sum = |parts: &[&str]| parts.iter().map(|part| number(&sums[part])).sum::<u64>();
+    assert_eq!(
+        number(&sums["published"]),
+        sum(&["accepted", "refused", "interrupted", "unanswered"]),
+        "{sums}"
+    );
+    let parts = [
+        "delivered",
+        "lost",
+        "missed_while_away",
+        "undelivered_refused",
+        "undelivered_unanswered",
+    ];
+    assert_eq!(number(&sums["owed"]), sum(&parts), "{sums}");
+    for (name, counts) in [("refused", "refused_because"), ("closed", "closed_because")] {
+        let counts = run.report[counts].as_object().unwrap();
+        assert_eq!(
+            number(&run.report[name]),
+            counts.values().map(number).sum::<u64>(),
+            "{counts:?}"
+        );
+    }
+    assert_eq!(run.report["clean"], run.code == Some(0), "{}", run.said);
+    assert_eq!(
+        run.said.contains("not clean: "),
+        run.code != Some(0),
+        "{}",
+        run.said
+    );
+}
+
+fn assert_clean(run: &Run) {
+    assert_eq!(run.code, Some(0), "{} {}", run.said, run.report);
+    assert_sums(run);
+    for fault in [
+        "lost",
+        "doubled",
+        "reordered",
+        "misrouted",
+        "refused",
+        "unanswered",
+        "interrupted",
+        "closed",
+        "missed_while_away",
+    ] {
+        assert_eq!(run.report[fault], 0, "{fault}: {}", run.report);
+    }
+}
+
+/// It has these fields and no others.
+fn assert_fields(value: &Value, names: &str) {
+    let mut expected: Vec<&str> = names.split(' ').collect();
+    expected.sort_unstable();
+    let mut found: Vec<&String> = value.as_object().unwrap().keys().collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+const BRIEF: [&str; 4] = ["--warmup", "100ms", "--duration", "500ms"];
+
+#[test]
+fn every_message_of_a_fan_out_is_accounted_for() {
+    let dev = Dev::start();
+    let closed = dev.bench(&[&["fanout", "--subscribers", "20", "--window", "100"], &BRIEF[..]].concat());
+    assert_clean(&closed);
+    let report = &closed.report;
+    assert!(number(&report["deliveries"]) > 100, "{report}");
+    // 100 outstanding deliveries are 5 publishes, so by Little's law rate x latency cannot be more.
+    let outstanding =
+        report["deliveries_per_s"].as_f64().unwrap() * report["latency_us"]["p50"].as_f64().unwrap() / 1e6;
+    assert!(outstanding < 300.0, "{report}");
+
+    let open = dev.bench(&[&["fanout", "--subscribers", "5", "--rate", "100"], &BRIEF[..]].concat());
+    assert_clean(&open);
+    let report = &open.report;
+    let rate = report["publishes_per_s"].as_f64().unwrap();
+    assert!((50.0..200.0).contains(&rate), "{report}");
+    let count = |what: &str| number(&report[what]["count"]);
+    assert_eq!(count("latency_us"), 5 * count("publish_us"), "{report}");
+    if cfg!(target_os = "linux") {
+        assert!(
+            number(&report["servers"][0]["rss_after_bytes"]) > 1_000_000,
+            "{report}"
+        );
+        assert!(
+            number(&report["client"][0]["rss_after_bytes"]) > 1_000_000,
+            "{report}"
+        );
     }
 }
 
 #[test]
-fn bench_accounts_for_every_message() {
+fn fields_of_reports_stay_as_scripts_know_them() {
     let dev = Dev::start();
-    let brief = ["--warmup", "100ms", "--duration", "500ms"];
-
-    let (code, closed) =
-        dev.bench(&[&["fanout", "--subscribers", "20", "--window", "100"], &brief[..]].concat());
-    assert_exact(&closed);
-    assert_eq!(code, Some(0));
-    let deliveries = closed["deliveries"].as_u64().unwrap();
-    assert!(deliveries > 100, "{closed}");
-    assert_eq!(closed["latency_us"]["count"], deliveries);
-    // 100 outstanding deliveries are 5 publishes, so by Little's law rate x latency cannot be more.
-    let outstanding =
-        closed["deliveries_per_s"].as_f64().unwrap() * closed["latency_us"]["p50"].as_f64().unwrap() / 1e6;
-    assert!(outstanding < 300.0, "{closed}");
-
-    let (code, open) = dev.bench(&[&["fanout", "--subscribers", "5", "--rate", "100"], &brief[..]].concat());
-    assert_exact(&open);
-    assert_eq!(code, Some(0));
-    let rate = open["publishes_per_s"].as_f64().unwrap();
-    assert!((50.0..200.0).contains(&rate), "{open}");
-
-    let many = [
+    let topics = [
         "topics",
         "--topics",
         "30",
@@ -110,18 +274,212 @@ fn bench_accounts_for_every_message() {
         "3",
         "--publishers",
         "4",
+        "--rate",
+        "300",
     ];
-    let (code, topics) = dev.bench(&[&many, &brief[..]].concat());
-    assert_exact(&topics);
-    assert_eq!(code, Some(0));
+    let topics = dev.bench(&[&topics, &BRIEF[..]].concat());
+    assert_clean(&topics);
+    let report = &topics.report;
+    assert_fields(
+        report,
+        "scenario urls topics subscribers_per_topic publishers payload_bytes window rate reconnect seconds publishes \
+         publishes_per_s deliveries deliveries_per_s latency_us publish_us longest_publish longest_gap expected_gap_us \
+         lost doubled reordered misrouted missed_while_away refused refused_because unanswered interrupted \
+         answered_after_10_s closed closed_because reconnects reconnect_us reconnect_failures away_at_end accounting \
+         server_cpu_us_per_delivery servers client_cpu_us_per_delivery client_busy client clean problems",
+    );
+    assert_fields(&report["latency_us"], "count p50 p99 p99_9 max");
+    assert_fields(&report["longest_publish"], "us topic at_s");
+    assert_fields(
+        &report["servers"][0],
+        "name pid cpu_us rss_before_bytes rss_after_bytes ended",
+    );
 
-    let (code, idle) = dev.bench(&["idle", "--connections", "100", "--hold", "200ms"]);
-    assert_eq!((code, &idle["closed"]), (Some(0), &Value::from(0)), "{idle}");
-    assert_eq!(idle["client"].as_array().unwrap().len(), 1);
-    if cfg!(target_os = "linux") {
+    let idle = dev.bench(&["idle", "--connections", "100", "--hold", "200ms"]);
+    assert_eq!(
+        (idle.code, &idle.report["closed"]),
+        (Some(0), &Value::from(0)),
+        "{}",
+        idle.said
+    );
+    assert_eq!(idle.report["client"].as_array().unwrap().len(), 1);
+    assert_fields(
+        &idle.report,
+        "scenario urls connections members_per_topic join_seconds joins_per_s hold_seconds closed \
+         server_cpu_us_per_join server_bytes_per_connection server_idle_cpu_us_per_s servers client clean problems",
+    );
+
+    let storm = dev.bench(&["storm", "--clients", "200", "--rounds", "3", "--hold", "100ms"]);
+    let report = &storm.report;
+    assert_eq!(
+        (storm.code, &report["clean"]),
+        (Some(0), &Value::from(true)),
+        "{}",
+        storm.said
+    );
+    assert_fields(
+        report,
+        "scenario urls clients members_per_topic rounds join_us joins not_joined failures failures_because closed \
+         closed_because server_cpu_us_per_join servers client_cpu_us_per_join client clean problems",
+    );
+    let rounds = report["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 3);
+    for round in rounds {
+        assert_fields(
+            round,
+            "seconds joins not_joined joins_per_s join_us failures failures_because closed closed_because \
+             server_cpu_us_per_join server_rss_bytes",
+        );
+        assert_eq!(
+            (number(&round["joins"]), number(&round["not_joined"])),
+            (200, 0),
+            "{round}"
+        );
+        assert_eq!(number(&round["join_us"]["count"]), 200);
+        let (last_us, seconds) = (&round["join_us"]["max"], round["seconds"].as_f64().unwrap());
         assert!(
-            idle["servers"][0]["rss_after_bytes"].as_u64().unwrap() > 1_000_000,
-            "{idle}"
+            (last_us.as_f64().unwrap() / 1e6 - seconds).abs() < 1e-3,
+            "{round}"
         );
     }
+    assert_eq!(number(&report["joins"]), 600);
+}
+
+#[test]
+fn an_address_where_nobody_listens_is_told_in_one_line() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("ws://{free}");
+    for scenario in ["fanout", "topics", "idle", "storm"] {
+        let run = Running::start(&[scenario, "--url", &url]).end();
+        assert_eq!((run.code, &run.report), (Some(1), &Value::Null));
+        let expected = format!("error: connect to {url}: Connection refused");
+        assert!(run.said.starts_with(&expected), "{}", run.said);
+        assert_eq!(run.said.lines().count(), 1, "{}", run.said);
+    }
+}
+
+#[test]
+fn a_cluster_that_dies_under_load_is_never_a_clean_run() {
+    let dev = Dev::start();
+    let pid = format!("dev={}", dev.process.0.id());
+    let args = [
+        "topics",
+        "--topics",
+        "10",
+        "--subscribers",
+        "2",
+        "--publishers",
+        "2",
+    ];
+    let load = [
+        "--rate",
+        "200",
+        "--duration",
+        "3",
+        "--url",
+        &dev.url,
+        "--pid",
+        &pid,
+    ];
+    let mut running = Running::start(&[&args[..], &load].concat());
+    running.hear("measuring 1/3 s:");
+    dev.process.signal(Signal::KILL);
+    let run = running.end();
+    assert_eq!(run.code, Some(1), "{}", run.said);
+    assert_sums(&run);
+    assert_eq!(number(&run.report["closed"]), 22, "{}", run.report);
+    assert_eq!(
+        number(&run.report["lost"]),
+        0,
+        "what a dead cluster owes is no loss it hid"
+    );
+    assert!(number(&run.report["missed_while_away"]) > 0, "{}", run.report);
+    assert!(
+        run.said.contains("22 connections closed by the servers"),
+        "{}",
+        run.said
+    );
+    if cfg!(target_os = "linux") {
+        assert_eq!(run.report["servers"][0]["ended"], true);
+    }
+}
+
+#[test]
+fn clients_of_a_gateway_that_dies_come_back_at_another_one_if_they_may() {
+    let dev = Dev::start();
+    let (gateway, url) = dev.gateway();
+    let args = [
+        "topics",
+        "--topics",
+        "10",
+        "--subscribers",
+        "4",
+        "--publishers",
+        "2",
+    ];
+    let load = [
+        "--rate",
+        "200",
+        "--duration",
+        "3",
+        "--url",
+        &dev.url,
+        "--url",
+        &url,
+    ];
+    let mut running = Running::start(&[&args[..], &load, &["--reconnect"]].concat());
+    running.hear("measuring 1/3 s:");
+    gateway.signal(Signal::KILL);
+    let run = running.end();
+    assert_eq!(run.code, Some(0), "{} {}", run.said, run.report);
+    assert_sums(&run);
+    for (what, expected) in [
+        ("closed", 21),
+        ("reconnects", 21),
+        ("away_at_end", 0),
+        ("lost", 0),
+        ("doubled", 0),
+        ("reordered", 0),
+    ] {
+        assert_eq!(number(&run.report[what]), expected, "{what}: {}", run.report);
+    }
+    assert_eq!(number(&run.report["reconnect_us"]["count"]), 21);
+}
+
+#[test]
+fn a_cluster_that_stands_still_is_slow_for_every_message_that_was_due() {
+    const STILL: Duration = Duration::from_millis(500);
+    let dev = Dev::start();
+    let load = ["--rate", "200", "--duration", "2", "--url", &dev.url];
+    let mut running = Running::start(&[&["fanout", "--subscribers", "2"], &load[..]].concat());
+    running.hear("measuring 1/2 s:");
+    dev.process.signal(Signal::STOP);
+    std::thread::sleep(STILL); // the fault itself
+    dev.process.signal(Signal::CONT);
+    let run = running.end();
+    assert_clean(&run);
+    let us = |what: &str, which: &str| run.report[what][which].as_f64().unwrap();
+    // Of 2 s a quarter stood still: were only the messages in flight late, the 99th percentile would not show it.
+    for what in ["latency_us", "publish_us"] {
+        assert!(us(what, "p99") > 300_000.0, "{}", run.report[what]);
+        assert!(us(what, "max") > 450_000.0, "{}", run.report[what]);
+        assert!(us(what, "p50") < 250_000.0, "{}", run.report[what]);
+    }
+    assert!(us("longest_publish", "us") > 450_000.0);
+    assert!(us("longest_gap", "us") > 450_000.0);
+}
+
+#[test]
+fn what_a_gateway_refuses_is_counted_by_its_reason_and_is_not_lost() {
+    let dev = Dev::with_limits("default");
+    let run = dev.bench(&[&["fanout", "--subscribers", "2", "--rate", "1000"], &BRIEF[..]].concat());
+    assert_eq!(run.code, Some(1), "{}", run.report);
+    assert_sums(&run);
+    assert!(
+        number(&run.report["refused_because"]["rate_limited"]) > 0,
+        "{}",
+        run.report
+    );
+    assert_eq!(number(&run.report["lost"]), 0, "{}", run.report);
+    assert!(run.said.contains("publishes refused ("), "{}", run.said);
 }

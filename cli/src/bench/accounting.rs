@@ -1,7 +1,8 @@
 //! What one subscriber of one topic should get, and what it got.
 //!
-//! *Invariant:* every publish that was sent is at the end exactly one of received, refused or lost; what is received
-//! again is doubled, what is received after a later one is reordered.
+//! *Invariant:* every publish that was sent is at the end exactly one of received, lost, missed while away, or excused
+//! because it was refused or never answered; what is received again is doubled, what is received after a later one is
+//! reordered.
 //! Leaves out: sockets and clocks.
 
 use std::collections::BTreeSet;
@@ -22,14 +23,29 @@ pub(crate) struct Account {
     highest: u64,
     /// Ranges below `highest` that did not arrive yet, both ends included, ascending.
     missing: Vec<(u64, u64)>,
+    /// Ranges of numbers that it was not there for, or may not have been; both ends included, ascending.
+    away: Vec<(u64, u64)>,
+    /// The highest number received when its connection ended, while it has none.
+    left_at: Option<u64>,
     doubled: u64,
     reordered: u64,
+}
+
+/// The publishes of one topic, as far as accounts need to know them.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// So many were sent.
+    pub(crate) count: u64,
+    /// Answered with an error. One that arrives all the same is received: an answer of "timeout" says no more than that.
+    pub(crate) refused: BTreeSet<u64>,
+    /// Never answered: whether they exist is not known.
+    pub(crate) unanswered: BTreeSet<u64>,
 }
 
 /// What went wrong, summed over subscribers. All zero is what a cluster promises.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Faults {
-    /// Published, not refused, and never received.
+    /// Answered with ok, and never received.
     pub(crate) lost: u64,
     /// Received again.
     pub(crate) doubled: u64,
@@ -39,14 +55,23 @@ pub(crate) struct Faults {
     pub(crate) misrouted: u64,
 }
 
-impl Faults {
-    /// Whether nothing went wrong.
-    pub(crate) fn is_none(self) -> bool {
-        self == Faults::default()
-    }
+/// What did not arrive and is no fault, summed over subscribers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Excused {
+    /// Of publishes that were refused.
+    pub(crate) refused: u64,
+    /// Of publishes that were never answered.
+    pub(crate) unanswered: u64,
+    /// Published while the subscriber had no connection.
+    pub(crate) missed_while_away: u64,
 }
 
 impl Account {
+    /// The highest number received.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Takes note of `number`, which starts at 1.
     pub(crate) fn receive(&mut self, number: u64) -> Received {
         if number > self.highest {
@@ -56,16 +81,13 @@ impl Account {
             self.highest = number;
             return Received::New;
         }
-        let found = self
-            .missing
-            .iter()
-            .position(|&(first, last)| (first..=last).contains(&number));
-        let Some(at) = found else {
+        let at = self.missing.partition_point(|&(_, last)| last < number);
+        let Some(&(first, last)) = self.missing.get(at).filter(|(first, _)| *first <= number) else {
             self.doubled += 1;
             return Received::Doubled;
         };
         self.reordered += 1;
-        let (first, last) = self.missing.remove(at);
+        self.missing.remove(at);
         if number < last {
             self.missing.insert(at, (number + 1, last));
         }
@@ -75,15 +97,61 @@ impl Account {
         Received::New
     }
 
-    /// Adds to `faults` what is wrong when `published` messages were sent, of which `refused` never left.
-    pub(crate) fn settle(&self, published: u64, refused: &BTreeSet<u64>, faults: &mut Faults) {
-        let never = (self.highest < published).then_some((self.highest + 1, published));
-        for (first, last) in self.missing.iter().copied().chain(never) {
-            let excused = refused.range(first..=last).count() as u64;
-            faults.lost += last - first + 1 - excused;
+    /// Its connection ended. What comes after `highest` it may miss.
+    pub(crate) fn leave(&mut self) {
+        self.left_at.get_or_insert(self.highest);
+    }
+
+    /// It is back, and up to now `published` messages were sent.
+    pub(crate) fn come_back(&mut self, published: u64) {
+        let Some(left_at) = self.left_at.take() else {
+            return;
+        };
+        let first = self.away.last().map_or(0, |&(_, last)| last).max(left_at) + 1;
+        if first <= published {
+            self.away.push((first, published));
+        }
+    }
+
+    /// What of `published` can no longer come while nothing is reordered: the holes below what has come.
+    pub(crate) fn settle_so_far(&self, published: &Published, faults: &mut Faults, excused: &mut Excused) {
+        for &range in &self.missing {
+            self.explain(range, published, faults, excused);
         }
         faults.doubled += self.doubled;
         faults.reordered += self.reordered;
+    }
+
+    /// What became of all of `published`, now that nothing more is to come, nor who is away.
+    pub(crate) fn settle(&mut self, published: &Published, faults: &mut Faults, excused: &mut Excused) {
+        self.come_back(published.count);
+        if self.highest < published.count {
+            self.explain((self.highest + 1, published.count), published, faults, excused);
+        }
+        self.settle_so_far(published, faults, excused);
+    }
+
+    /// Why these were not received.
+    fn explain(
+        &self,
+        (first, last): (u64, u64),
+        published: &Published,
+        faults: &mut Faults,
+        excused: &mut Excused,
+    ) {
+        let refused = |first, last| published.refused.range(first..=last).count() as u64;
+        let unanswered = |first, last| published.unanswered.range(first..=last).count() as u64;
+        excused.refused += refused(first, last);
+        excused.unanswered += unanswered(first, last);
+        let owed = last - first + 1 - refused(first, last) - unanswered(first, last);
+        let mut away = 0;
+        let from = self.away.partition_point(|&(_, away_last)| away_last < first);
+        for &(away_first, away_last) in self.away[from..].iter().take_while(|range| range.0 <= last) {
+            let (first, last) = (away_first.max(first), away_last.min(last));
+            away += last - first + 1 - refused(first, last) - unanswered(first, last);
+        }
+        excused.missed_while_away += away;
+        faults.lost += owed - away;
     }
 }
 
@@ -91,14 +159,31 @@ impl Account {
 mod tests {
     use super::*;
 
-    /// `(lost, doubled, reordered)` after these arrived of so many.
-    fn settled(arrived: &[u64], published: u64, refused: &[u64]) -> (u64, u64, u64) {
+    fn published(count: u64, refused: &[u64], unanswered: &[u64]) -> Published {
+        Published {
+            count,
+            refused: refused.iter().copied().collect(),
+            unanswered: unanswered.iter().copied().collect(),
+        }
+    }
+
+    fn arrived(numbers: &[u64]) -> Account {
         let mut account = Account::default();
-        for &number in arrived {
+        for &number in numbers {
             account.receive(number);
         }
-        let mut faults = Faults::default();
-        account.settle(published, &refused.iter().copied().collect(), &mut faults);
+        account
+    }
+
+    fn settle(account: &mut Account, published: &Published) -> (Faults, Excused) {
+        let (mut faults, mut excused) = (Faults::default(), Excused::default());
+        account.settle(published, &mut faults, &mut excused);
+        (faults, excused)
+    }
+
+    /// `(lost, doubled, reordered)` after these arrived of so many.
+    fn settled(numbers: &[u64], count: u64, refused: &[u64]) -> (u64, u64, u64) {
+        let (faults, _) = settle(&mut arrived(numbers), &published(count, refused, &[]));
         (faults.lost, faults.doubled, faults.reordered)
     }
 
@@ -127,6 +212,58 @@ mod tests {
     #[test]
     fn what_was_refused_is_not_lost() {
         assert_eq!(settled(&[1, 4], 6, &[2, 6]), (2, 0, 0));
+    }
+
+    #[test]
+    fn what_was_never_answered_is_neither_lost_nor_forgotten() {
+        let (faults, excused) = settle(&mut arrived(&[1, 4]), &published(6, &[2], &[3, 4, 6]));
+        assert_eq!(faults.lost, 1);
+        assert_eq!((excused.refused, excused.unanswered), (1, 2));
+    }
+
+    #[test]
+    fn what_was_published_while_away_is_missed_and_what_came_after_is_owed() {
+        let mut account = arrived(&[1, 2]);
+        account.leave();
+        account.receive(5); // comes with the answer to its join, before it counts as back
+        account.come_back(5);
+        for number in [7, 8] {
+            account.receive(number);
+        }
+        account.leave();
+        account.come_back(8); // away and back without a publish
+        account.leave();
+        account.come_back(9);
+        let (faults, excused) = settle(&mut account, &published(12, &[4], &[]));
+        assert_eq!(faults.lost, 1 + 3, "6, and 10 to 12");
+        assert_eq!((excused.missed_while_away, excused.refused), (2, 1), "3, and 9");
+    }
+
+    #[test]
+    fn what_arrives_although_it_seemed_missed_is_received() {
+        let mut account = arrived(&[1]);
+        account.leave();
+        account.come_back(3);
+        for number in [3, 4] {
+            account.receive(number);
+        }
+        let (faults, excused) = settle(&mut account, &published(4, &[], &[]));
+        assert_eq!((faults, excused.missed_while_away), (Faults::default(), 1));
+    }
+
+    #[test]
+    fn who_never_comes_back_has_lost_nothing_by_the_cluster() {
+        let mut account = arrived(&[1]);
+        account.leave();
+        let (faults, excused) = settle(&mut account, &published(4, &[], &[]));
+        assert_eq!((faults.lost, excused.missed_while_away), (0, 3));
+    }
+
+    #[test]
+    fn so_far_only_holes_are_lost() {
+        let (mut faults, mut excused) = (Faults::default(), Excused::default());
+        arrived(&[1, 4]).settle_so_far(&published(9, &[2], &[]), &mut faults, &mut excused);
+        assert_eq!(faults.lost, 1);
     }
 
     #[test]

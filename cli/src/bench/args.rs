@@ -1,6 +1,4 @@
 //! What a person can ask of `ringcast bench`.
-//!
-//! *Invariant:* what is accepted here can be measured: no window, rate, size or number is zero or absurd.
 
 use std::time::Duration;
 
@@ -8,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::servers::Named;
 use super::url::Url;
-use super::wire::PAYLOAD_BYTES_MIN;
+use super::values::{duration, payload_bytes, rate, some_time, topic_prefix};
 
 /// The load generator's scenarios.
 #[derive(Debug, Subcommand)]
@@ -19,15 +17,20 @@ pub(crate) enum BenchCommand {
     Topics(TopicsArgs),
     /// Many connections that join and then stay quiet
     Idle(IdleArgs),
+    /// Many clients that connect and join at once, and come back at once when all are cut off
+    Storm(StormArgs),
     /// What `idle` starts: a process that holds a part of the connections until its stdin ends
     #[command(hide = true)]
-    IdleWorker(WorkerArgs),
+    IdleWorker(IdleWorkerArgs),
+    /// What `storm` starts: a process that is a part of the clients
+    #[command(hide = true)]
+    StormWorker(StormWorkerArgs),
 }
 
 /// Whom to load, and whom to look at meanwhile.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
-    /// A gateway; may be repeated, then clients spread over all
+    /// A gateway; may be repeated, then clients spread over all in turn
     #[arg(long = "url", value_name = "URL", value_parser = Url::parse, default_value = "ws://127.0.0.1:4000/socket/websocket")]
     pub(crate) urls: Vec<Url>,
     /// A server process whose CPU and memory to report; may be repeated
@@ -36,6 +39,14 @@ pub(crate) struct TargetArgs {
     /// What topics begin with; its channel must pass client events on, as room:* does by default
     #[arg(long, value_name = "TEXT", default_value = "room:bench", value_parser = topic_prefix)]
     pub(crate) topic_prefix: String,
+    /// Say nothing on stderr while it runs
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+/// How connections are opened.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OpenArgs {
     /// Connections that are being opened at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) concurrency: u32,
@@ -47,18 +58,23 @@ pub(crate) struct LoadArgs {
     /// Bytes of a payload
     #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload_bytes)]
     pub(crate) payload: usize,
-    /// How long to measure, e.g. 10s
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    /// How long to measure: 30 or 30s, 500ms, 2m
+    #[arg(long, value_name = "SECONDS", default_value = "10s", value_parser = some_time)]
     pub(crate) duration: Duration,
     /// How long to load before that
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = duration)]
     pub(crate) warmup: Duration,
-    /// Publish as fast as this many outstanding deliveries allow
+    /// Publish as fast as this many outstanding deliveries allow (closed loop)
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) window: u64,
-    /// Publish so many messages a second instead, however slow deliveries are
+    /// Publish so many messages a second instead, however slow the cluster is; every latency counts from the moment a
+    /// message was due (open loop)
     #[arg(long, value_name = "N", conflicts_with = "window", value_parser = rate)]
     pub(crate) rate: Option<f64>,
+    /// Clients whose connection ends come back as phoenix.js does; what is published while one is away is counted as
+    /// missed_while_away and not as lost
+    #[arg(long)]
+    pub(crate) reconnect: bool,
 }
 
 /// `bench fanout`
@@ -66,6 +82,8 @@ pub(crate) struct LoadArgs {
 pub(crate) struct FanoutArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
     /// Subscribers of the topic
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) subscribers: u32,
@@ -78,6 +96,8 @@ pub(crate) struct FanoutArgs {
 pub(crate) struct TopicsArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
     /// How many topics
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) topics: u32,
@@ -96,6 +116,8 @@ pub(crate) struct TopicsArgs {
 pub(crate) struct IdleArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
     /// How many connections
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: u32,
@@ -103,110 +125,68 @@ pub(crate) struct IdleArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) members: u32,
     /// How long to hold them before memory is read
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "SECONDS", default_value = "5s", value_parser = duration)]
     pub(crate) hold: Duration,
 }
 
-/// `bench idle-worker`
+/// `bench storm`
 #[derive(Debug, Args)]
-pub(crate) struct WorkerArgs {
+pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// The number of its first connection
+    /// How many clients connect and join at once
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// Members of a topic; every client joins one topic
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) members: u32,
+    /// How often all come at once; before every round but the first all are cut off
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rounds: u32,
+    /// How long to hold the connections after each round
+    #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = duration)]
+    pub(crate) hold: Duration,
+    /// For all to be joined; a round without that ends here, as a failure
+    #[arg(long, value_name = "SECONDS", default_value = "60s", value_parser = some_time)]
+    pub(crate) deadline: Duration,
+}
+
+/// The part of the clients that one process is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PartArgs {
+    /// The number of its first client
     #[arg(long)]
     pub(crate) first: u32,
-    /// How many connections
+    /// How many clients
     #[arg(long)]
-    pub(crate) connections: u32,
+    pub(crate) count: u32,
     /// Members of a topic
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) members: u32,
     /// What tells this run's topics from others
     #[arg(long)]
     pub(crate) run: u32,
 }
 
-fn topic_prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 200 || text.contains(|c: char| c.is_control() || c == '"' || c == '\\')
-    {
-        return Err("must be 1 to 200 bytes without quotes, backslashes and control characters".to_owned());
-    }
-    Ok(text.to_owned())
+/// `bench idle-worker`
+#[derive(Debug, Args)]
+pub(crate) struct IdleWorkerArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
 }
 
-fn payload_bytes(text: &str) -> Result<usize, String> {
-    const MAX: usize = 60_000; // a gateway takes messages of 64 KiB
-    match text.parse() {
-        Ok(bytes) if (PAYLOAD_BYTES_MIN..=MAX).contains(&bytes) => Ok(bytes),
-        _ => Err(format!("must be {PAYLOAD_BYTES_MIN} to {MAX}")),
-    }
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(rate),
-        _ => Err("must be 0.1 to 1000000 messages a second".to_owned()),
-    }
-}
-
-/// `500ms`, `10s`, `2m`; at most a day.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time, as 500ms, 10s or 2m");
-    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
-    let count: u64 = digits.parse().map_err(|_| wrong())?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        _ => return Err(wrong()),
-    };
-    match count.checked_mul(unit_ms) {
-        Some(ms) if ms <= 86_400_000 => Ok(Duration::from_millis(ms)),
-        _ => Err(format!("{text} is more than a day")),
-    }
-}
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    duration(text).and_then(|time| match time.is_zero() {
-        true => Err("must be more than nothing".to_owned()),
-        false => Ok(time),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for text in [
-            "",
-            "10",
-            "s",
-            "-1s",
-            "1.5s",
-            "10h",
-            "99999999999999999999s",
-            "18446744073709551615m",
-        ] {
-            assert!(duration(text).is_err(), "{text:?}");
-        }
-        assert!(some_time("0s").is_err());
-    }
-
-    #[test]
-    fn what_cannot_be_measured_is_refused() {
-        for text in ["0", "63", "60001", "x", "-1"] {
-            assert!(payload_bytes(text).is_err(), "{text:?}");
-        }
-        for text in ["0", "-1", "NaN", "inf", "x"] {
-            assert!(rate(text).is_err(), "{text:?}");
-        }
-        for text in ["", "a\"b", "a\\b", "a\nb"] {
-            assert!(topic_prefix(text).is_err(), "{text:?}");
-        }
-    }
+/// `bench storm-worker`
+#[derive(Debug, Args)]
+pub(crate) struct StormWorkerArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// How long a round may take
+    #[arg(long)]
+    pub(crate) deadline_ms: u64,
 }

@@ -5,11 +5,11 @@
 //! Leaves out: TLS, and everything a gateway never sends (`frames`).
 
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -41,44 +41,74 @@ pub(crate) struct Receiver {
     reader: Reader,
 }
 
-/// Connects and shakes hands.
-pub(crate) async fn connect(url: &Url) -> Result<(Receiver, OwnedWriteHalf)> {
-    within(open(url), "connect")
-        .await
-        .with_context(|| format!("connect to {url}"))
+/// Why a connection could not be made, or ended. The text has no address and no topic, so that equal ones can be counted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The system says no: nobody listens, a reset, too many open files.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The server is silent.
+    #[error("{0}: no answer in {secs} s", secs = DEADLINE.as_secs())]
+    Timeout(&'static str),
+    /// The server answered the handshake with something else, e.g. 503.
+    #[error("no WebSocket there: {0}")]
+    Handshake(String),
+    /// The end of the stream without a close frame.
+    #[error("the server hung up")]
+    HungUp,
+    /// The server's close frame.
+    #[error("the server closed with {code} {reason:?}")]
+    Closed {
+        /// As RFC 6455 and Phoenix number them.
+        code: u16,
+        /// For people.
+        reason: String,
+    },
+    /// The connection stands, and may try again.
+    #[error("join refused: {0}")]
+    JoinRefused(String),
+    /// The connection stands, and the server ended a channel of it.
+    #[error("the server ended a channel with {0}")]
+    ChannelEnded(&'static str),
+    /// No frame of RFC 6455.
+    #[error(transparent)]
+    Protocol(#[from] frames::Error),
 }
 
-async fn open(url: &Url) -> Result<(Receiver, OwnedWriteHalf)> {
+/// Connects and shakes hands.
+pub(crate) async fn connect(url: &Url) -> Result<(Receiver, OwnedWriteHalf), Error> {
+    within(open(url), "connect").await
+}
+
+async fn open(url: &Url) -> Result<(Receiver, OwnedWriteHalf), Error> {
     let mut stream = TcpStream::connect(&url.authority).await?;
-    stream.set_nodelay(true).context("set TCP_NODELAY")?;
+    stream.set_nodelay(true)?;
     let request = format!(
         "GET {} HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: {KEY}\r\n\r\n",
         url.target, url.authority
     );
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .context("shake hands")?;
+    stream.write_all(request.as_bytes()).await?;
     let (mut head, mut piece) = (Vec::new(), [0; 1024]);
     let end = loop {
         if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
         }
-        match stream.read(&mut piece).await.context("shake hands")? {
-            0 => bail!("the server hung up instead of shaking hands"),
+        match stream.read(&mut piece).await? {
+            0 => return Err(Error::HungUp),
             count => head.extend_from_slice(&piece[..count]),
         }
         if head.len() > HEAD_BYTES_MAX {
-            bail!("the answer to the handshake has more than {HEAD_BYTES_MAX} bytes");
+            return Err(Error::Handshake(format!(
+                "an answer of more than {HEAD_BYTES_MAX} bytes"
+            )));
         }
     };
     let answer = String::from_utf8_lossy(&head[..end]);
     if !answer.starts_with("HTTP/1.1 101 ") || !answer.contains(ACCEPT) {
-        bail!(
-            "no WebSocket there: {}",
-            answer.lines().next().unwrap_or_default()
-        );
+        return Err(Error::Handshake(
+            answer.lines().next().unwrap_or_default().to_owned(),
+        ));
     }
     let mut reader = Reader::default();
     // A gateway speaks only when spoken to, so nothing but half a frame of a broken server can be here.
@@ -87,38 +117,60 @@ async fn open(url: &Url) -> Result<(Receiver, OwnedWriteHalf)> {
     Ok((Receiver { stream: read, reader }, write))
 }
 
-/// Joins `topic` and waits for the answer.
-pub(crate) async fn join(receiver: &mut Receiver, sender: &mut OwnedWriteHalf, topic: &str) -> Result<()> {
-    let joined = async {
-        let mut out = Vec::new();
+/// Joins all `topics` at once, and takes out of them what is joined. What comes meanwhile and is no answer goes to
+/// `on_frame`. [`Error::JoinRefused`] leaves the connection as it was, and in `topics` what to try again.
+pub(crate) async fn join(
+    receiver: &mut Receiver,
+    sender: &mut OwnedWriteHalf,
+    topics: &mut Vec<String>,
+    on_frame: &mut impl FnMut(Frame<'_>),
+) -> Result<(), Error> {
+    let mut out = Vec::new();
+    for topic in topics.iter() {
         frames::text(&wire::join(topic), MASK, &mut out);
+    }
+    let joined = async {
         sender.write_all(&out).await?;
-        let mut answer = None;
-        while answer.is_none() {
+        let (mut asked, mut refusal) = (topics.len(), None);
+        while asked > 0 {
             receiver
                 .receive(|frame| {
-                    if let Frame::Message(message) = frame
-                        && answer.is_none()
-                    {
-                        answer = wire::joined(topic, message);
+                    let answer = match frame {
+                        Frame::Message(message) => wire::join_answer(message),
+                        _ => None,
+                    };
+                    match answer {
+                        Some((topic, Ok(()))) => {
+                            topics.retain(|waiting| waiting.as_bytes() != topic);
+                            asked -= 1;
+                        }
+                        Some((_, Err(reason))) => {
+                            refusal = Some(reason);
+                            asked -= 1;
+                        }
+                        None => on_frame(frame),
                     }
                 })
                 .await?;
         }
-        match answer {
-            Some(Err(refusal)) => bail!("the server answered {refusal}"),
-            _ => Ok(()),
+        match refusal {
+            Some(reason) => Err(Error::JoinRefused(reason)),
+            None => Ok(()),
         }
     };
-    within(joined, "join")
-        .await
-        .with_context(|| format!("join {topic}"))
+    within(joined, "join").await
 }
 
 impl Receiver {
+    /// From now on the connection ends as if a cable were cut: no close frame, and the system forgets it at once, so that
+    /// a storm does not run out of ports.
+    pub(crate) fn end_abruptly(&self) {
+        self.stream.as_ref().set_zero_linger().ok(); // without it the end is only slower
+    }
+
     /// Waits for bytes, reads once, and calls `on_frame` with every frame that is complete. A close frame or the end of
     /// the connection is an error that says which.
-    pub(crate) async fn receive(&mut self, mut on_frame: impl FnMut(Frame<'_>)) -> Result<()> {
+    pub(crate) async fn receive(&mut self, mut on_frame: impl FnMut(Frame<'_>)) -> Result<(), Error> {
         let Receiver { stream, reader } = self;
         std::future::poll_fn(|context| {
             BUFFER.with_borrow_mut(|buffer| {
@@ -126,15 +178,13 @@ impl Receiver {
                 match Pin::new(&mut *stream).poll_read(context, &mut into) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-                    Poll::Ready(Ok(())) if into.filled().is_empty() => {
-                        Poll::Ready(Err(anyhow!("the server hung up")))
-                    }
+                    Poll::Ready(Ok(())) if into.filled().is_empty() => Poll::Ready(Err(Error::HungUp)),
                     Poll::Ready(Ok(())) => {
                         let mut closed = None;
                         let fed = reader.feed(into.filled(), |frame| match frame {
                             Frame::Close(code, reason) => {
                                 let reason = String::from_utf8_lossy(reason).into_owned();
-                                closed.get_or_insert(anyhow!("the server closed with {code} {reason:?}"));
+                                closed.get_or_insert(Error::Closed { code, reason });
                             }
                             frame => on_frame(frame),
                         });
@@ -150,9 +200,9 @@ impl Receiver {
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T>>, what: &str) -> Result<T> {
+async fn within<T>(work: impl Future<Output = Result<T, Error>>, what: &'static str) -> Result<T, Error> {
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(done) => done,
-        Err(_) => Err(anyhow!("{what}: no answer in {} s", DEADLINE.as_secs())),
+        Err(_) => Err(Error::Timeout(what)),
     }
 }

@@ -73,15 +73,52 @@ pub(crate) async fn make<T: 'static>(
     Ok(all.into_iter().flatten().collect())
 }
 
+/// The writing halves of the connections that stand, by their number.
+#[derive(Debug, Clone)]
+pub(crate) struct Senders(Rc<RefCell<Vec<Option<OwnedWriteHalf>>>>);
+
+impl Senders {
+    /// Of so many connections, none of which stands yet.
+    pub(crate) fn new(count: u32) -> Senders {
+        Senders(Rc::new(RefCell::new((0..count).map(|_| None).collect())))
+    }
+
+    /// The connection stands.
+    pub(crate) fn set(&self, index: u32, sender: OwnedWriteHalf) {
+        self.0.borrow_mut()[index as usize] = Some(sender);
+    }
+
+    /// It has ended.
+    pub(crate) fn clear(&self, index: u32) {
+        self.0.borrow_mut()[index as usize] = None;
+    }
+
+    /// It shall end without a word, once its reading half is gone too.
+    pub(crate) fn cut(&self, index: u32) {
+        if let Some(sender) = self.0.borrow_mut()[index as usize].take() {
+            sender.forget();
+        }
+    }
+
+    /// Answers a ping, or leaves it out: then the next one is on its way.
+    pub(crate) fn pong(&self, index: u32, payload: &[u8]) {
+        if let Some(sender) = &self.0.borrow()[index as usize] {
+            let mut out = Vec::new();
+            frames::pong(payload, MASK, &mut out);
+            sender.try_write(&out).ok();
+        }
+    }
+}
+
 /// Sends heartbeats for ever, the first after [`HEARTBEAT_EVERY`], so that short measurements have none.
-pub(crate) async fn keep_alive(connections: Vec<Rc<OwnedWriteHalf>>) -> std::convert::Infallible {
+pub(crate) async fn keep_alive(senders: Senders) -> std::convert::Infallible {
     let mut frame = Vec::new();
     frames::text(wire::HEARTBEAT, MASK, &mut frame);
     let steps = (HEARTBEAT_EVERY.as_millis() / HEARTBEAT_STEP.as_millis()) as usize;
     tokio::time::sleep(HEARTBEAT_EVERY).await;
     loop {
         for step in 0..steps {
-            for connection in connections.iter().skip(step).step_by(steps) {
+            for connection in senders.0.borrow().iter().skip(step).step_by(steps).flatten() {
                 // A connection that takes no 40 bytes now is not idle; one that is gone is noticed by its reader.
                 connection.try_write(&frame).ok();
             }

@@ -1,39 +1,57 @@
 //! `ringcast bench`: a load generator that accounts for every message.
 //!
 //! It promises that what it reports was observed: subscribers check the number and the topic of every single delivery,
-//! latencies run from when a message was due to when a subscriber had read it, and what the servers cost is read from
-//! the system, with the generator's own cost kept apart.
-//! *Invariant:* it knows of Ringcast only what every client knows, the wire.
+//! latencies run from when a message was due to when a subscriber had read it or its publisher the answer, and what the
+//! servers cost is read from the system, with the generator's own cost kept apart.
+//! *Invariant:* it knows of Ringcast only what every client knows, the wire; and no closed connection, refused publish or
+//! missing answer is without a count, a line on stderr and exit code 1, unless `--reconnect` asked for it.
 //! Leaves out: starting servers.
 
 mod accounting;
 mod args;
+mod backoff;
 mod client;
 mod crowd;
+mod entry;
 mod frames;
 mod histogram;
 mod idle;
+mod idle_worker;
 mod load;
+mod measure;
 mod progress;
 mod publisher;
+mod publishing;
+mod quantiles;
+mod reasons;
 mod report;
+mod said;
 mod servers;
+mod state;
+mod storm;
+mod storm_worker;
+mod subscriber;
 mod tally;
+mod timing;
 mod url;
+mod values;
 mod wire;
-mod worker;
+mod workers;
 
+use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use tokio::task::LocalSet;
 
 pub(crate) use args::BenchCommand;
+use args::TargetArgs;
 use load::Shape;
+use report::Report;
 
 use crate::output::Output;
 
-/// Runs a scenario, prints what it found, and says whether everything arrived as it should.
+/// Runs a scenario, prints what it found, and says whether everything was as it should.
 pub(crate) fn run(command: &BenchCommand, output: Output) -> Result<bool> {
     crate::roles::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -46,7 +64,7 @@ pub(crate) fn run(command: &BenchCommand, output: Output) -> Result<bool> {
 }
 
 async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
-    let (shape, target, load) = match command {
+    match command {
         BenchCommand::Fanout(args) => {
             let shape = Shape {
                 scenario: "fanout",
@@ -54,7 +72,11 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
                 subscribers: args.subscribers,
                 publishers: 1,
             };
-            (shape, &args.target, &args.load)
+            look(&args.target).await?;
+            tell(
+                &load::run(shape, &args.target, &args.open, &args.load).await?,
+                output,
+            )
         }
         BenchCommand::Topics(args) => {
             let shape = Shape {
@@ -63,21 +85,43 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
                 subscribers: args.subscribers,
                 publishers: args.publishers.min(args.topics),
             };
-            (shape, &args.target, &args.load)
+            look(&args.target).await?;
+            tell(
+                &load::run(shape, &args.target, &args.open, &args.load).await?,
+                output,
+            )
         }
         BenchCommand::Idle(args) => {
-            let report = idle::run(args).await?;
-            output.print(&report, |report| report.text())?;
-            return Ok(report.is_clean());
+            look(&args.target).await?;
+            tell(&idle::run(args).await?, output)
         }
-        BenchCommand::IdleWorker(args) => {
-            worker::run(args).await?;
-            return Ok(true);
+        BenchCommand::Storm(args) => {
+            look(&args.target).await?;
+            tell(&storm::run(args).await?, output)
         }
-    };
-    let report = load::run(shape, target, load).await?;
-    output.print(&report, |report| report.text())?;
-    Ok(report.is_clean())
+        BenchCommand::IdleWorker(args) => idle_worker::run(args).await.map(|()| true),
+        BenchCommand::StormWorker(args) => storm_worker::run(args).await.map(|()| true),
+    }
+}
+
+/// A wrong `--url` is told once and before the work, not by every client.
+async fn look(target: &TargetArgs) -> Result<()> {
+    for url in &target.urls {
+        client::connect(url)
+            .await
+            .with_context(|| format!("connect to {url}"))?;
+    }
+    Ok(())
+}
+
+fn tell<R: Report>(report: &R, output: Output) -> Result<bool> {
+    output.print(report, R::text)?;
+    let problems = report.problems();
+    if !problems.is_empty() {
+        // Whoever closed stderr has the exit code.
+        writeln!(std::io::stderr(), "not clean: {}", problems.join("; ")).ok();
+    }
+    Ok(problems.is_empty())
 }
 
 /// Tells the topics of this run from those of another.

@@ -1,11 +1,12 @@
 //! What the servers cost: processor time and memory of the processes given by `--pid NAME=PID`, read from `/proc`.
 //!
-//! *Invariant:* a process that ended, and another that took its number, are an error and never a wrong figure.
+//! *Invariant:* a process that is not there before the work is an error; of one that ends meanwhile, even if another one
+//! takes its number, it is said that it ended, and never a wrong figure.
 //! Leaves out: systems without `/proc`, where every figure is "not available".
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 /// `NAME=PID`.
@@ -53,6 +54,8 @@ pub(crate) struct Cost {
     pub(crate) cpu_us: Option<u64>,
     pub(crate) rss_before_bytes: Option<u64>,
     pub(crate) rss_after_bytes: Option<u64>,
+    /// It ended while it was looked at.
+    pub(crate) ended: bool,
 }
 
 /// Processor time of all of them; `None` if any is not known.
@@ -75,32 +78,28 @@ pub(crate) fn sample(processes: &[Named]) -> Result<Vec<Option<Sample>>> {
     processes.iter().map(sample_one).collect()
 }
 
+/// Looks at every process again; `None` also for one that is not the same any more.
+pub(crate) fn sample_again(processes: &[Named], before: &[Option<Sample>]) -> Vec<Option<Sample>> {
+    let again = |(process, before): (&Named, &Option<Sample>)| {
+        let now = sample_one(process).ok().flatten()?;
+        (now.started == (*before)?.started).then_some(now)
+    };
+    processes.iter().zip(before).map(again).collect()
+}
+
 /// What they cost from one look to another.
-pub(crate) fn costs(
-    processes: &[Named],
-    before: &[Option<Sample>],
-    after: &[Option<Sample>],
-) -> Result<Vec<Cost>> {
-    let mut costs = Vec::with_capacity(processes.len());
-    for ((process, before), after) in processes.iter().zip(before).zip(after) {
-        let cpu_us = match (before, after) {
-            (Some(before), Some(after)) if before.started != after.started => bail!(
-                "process {} ({}) ended while it was measured, and another one has its number",
-                process.pid,
-                process.name
-            ),
-            (Some(before), Some(after)) => Some(after.cpu_us.saturating_sub(before.cpu_us)),
-            _ => None,
-        };
-        costs.push(Cost {
-            name: process.name.clone(),
-            pid: process.pid,
-            cpu_us,
-            rss_before_bytes: before.map(|sample| sample.rss_bytes),
-            rss_after_bytes: after.map(|sample| sample.rss_bytes),
-        });
-    }
-    Ok(costs)
+pub(crate) fn costs(processes: &[Named], before: &[Option<Sample>], after: &[Option<Sample>]) -> Vec<Cost> {
+    let cost = |((process, before), after): ((&Named, &Option<Sample>), &Option<Sample>)| Cost {
+        name: process.name.clone(),
+        pid: process.pid,
+        cpu_us: before
+            .zip(*after)
+            .map(|(before, after)| after.cpu_us.saturating_sub(before.cpu_us)),
+        rss_before_bytes: before.map(|sample| sample.rss_bytes),
+        rss_after_bytes: after.map(|sample| sample.rss_bytes),
+        ended: before.is_some() && after.is_none(),
+    };
+    processes.iter().zip(before).zip(after).map(cost).collect()
 }
 
 fn sample_one(process: &Named) -> Result<Option<Sample>> {
@@ -185,13 +184,19 @@ mod tests {
     }
 
     #[test]
-    fn a_number_taken_by_another_process_is_an_error() {
+    fn a_process_that_ends_meanwhile_has_no_figure_even_if_another_takes_its_number() {
         let before = parse(STAT, "VmRSS: 1 kB", 100);
-        let after = before.map(|sample| Sample {
-            started: 9999,
-            ..sample
-        });
-        assert!(costs(&[Named::myself()], &[before], &[after]).is_err());
+        let gone = &costs(&[Named::myself()], &[before], &[None])[0];
+        assert!(gone.ended && gone.cpu_us.is_none() && gone.rss_after_bytes.is_none());
+        let unknown = &costs(&[Named::myself()], &[None], &[None])[0];
+        assert!(!unknown.ended);
+        // This process has not begun at tick 8888.
+        assert_eq!(sample_again(&[Named::myself()], &[before]), [None]);
+        let now = sample(&[Named::myself()]).unwrap();
+        assert_eq!(
+            sample_again(&[Named::myself()], &now)[0].map(|sample| sample.started),
+            now[0].map(|sample| sample.started)
+        );
     }
 
     #[test]

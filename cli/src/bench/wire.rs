@@ -33,6 +33,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Of a run that publishes nothing.
+    pub(crate) fn of_joins(run: u32, prefix: &str) -> Plan {
+        Plan {
+            run,
+            prefix: prefix.to_owned(),
+            payload_bytes: 0,
+        }
+    }
+
     /// The name of the topic with this index.
     pub(crate) fn topic(&self, index: u32) -> String {
         format!("{}-{:08x}-{index}", self.prefix, self.run)
@@ -71,27 +80,54 @@ pub(crate) fn join(topic: &str) -> Vec<u8> {
     format!(r#"["1","1","{topic}","phx_join",{{}}]"#).into_bytes()
 }
 
-/// Whether a frame is the reply to [`join`], and what the answer was.
-pub(crate) fn joined(topic: &str, frame: &[u8]) -> Option<Result<(), String>> {
+/// The answer to a [`join`]: its topic, and why it was refused.
+pub(crate) fn join_answer(frame: &[u8]) -> Option<(&[u8], Result<(), String>)> {
     let rest = frame
         .strip_prefix(b"[\"1\",\"1\",\"")
         .or_else(|| frame.strip_prefix(b"[null,\"1\",\""))?;
-    let rest = rest
-        .strip_prefix(topic.as_bytes())?
-        .strip_prefix(b"\",\"phx_reply\",{\"status\":\"")?;
+    let (topic, rest) = rest.split_at(rest.iter().position(|&byte| byte == b'"')?);
+    let rest = rest.strip_prefix(b"\",\"phx_reply\",{\"status\":\"")?;
     Some(match rest.starts_with(b"ok\"") {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(frame).into_owned()),
+        true => (topic, Ok(())),
+        false => (topic, Err(reason(frame))),
     })
 }
 
-/// The reply to a publish: topic, number, and whether it was taken.
-pub(crate) fn published(frame: &[u8]) -> Option<(u32, u64, bool)> {
+/// The reply to a publish: topic, number, and why it was refused.
+pub(crate) fn publish_answer(frame: &[u8]) -> Option<(u32, u64, Result<(), String>)> {
     let rest = frame.strip_prefix(b"[\"1\",\"")?;
     let end = rest.iter().position(|&byte| byte == b'"')?;
     let (topic, number) = std::str::from_utf8(&rest[..end]).ok()?.split_once(':')?;
-    let taken = frame.ends_with(br#""phx_reply",{"status":"ok","response":{}}]"#);
-    Some((topic.parse().ok()?, number.parse().ok()?, taken))
+    let answer = match frame.ends_with(br#""phx_reply",{"status":"ok","response":{}}]"#) {
+        true => Ok(()),
+        false => Err(reason(frame)),
+    };
+    Some((topic.parse().ok()?, number.parse().ok()?, answer))
+}
+
+/// How the server ended a channel that was joined by [`join`], if this frame says so.
+pub(crate) fn channel_end(frame: &[u8]) -> Option<&'static str> {
+    let rest = frame.strip_prefix(b"[\"1\",\"1\",\"")?;
+    let rest = &rest[rest.iter().position(|&byte| byte == b'"')?..];
+    ["phx_error", "phx_close"].into_iter().find(|event| {
+        rest.strip_prefix(b"\",\"")
+            .and_then(|rest| rest.strip_prefix(event.as_bytes()))
+            .is_some_and(|rest| rest.starts_with(b"\""))
+    })
+}
+
+/// The reason in an error reply, or all of it if there is none.
+fn reason(frame: &[u8]) -> String {
+    const REASON: &[u8] = b"\"reason\":\"";
+    let found = frame.windows(REASON.len()).position(|window| window == REASON);
+    let text = match found {
+        Some(at) => {
+            let text = &frame[at + REASON.len()..];
+            &text[..text.iter().position(|&byte| byte == b'"').unwrap_or(text.len())]
+        }
+        None => frame,
+    };
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// Whether a frame is a reply, which a subscriber gets to its heartbeats only.
@@ -209,17 +245,35 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let frame = br#"["1","1","room:a","phx_reply",{"status":"ok","response":{}}]"#;
-        assert_eq!(joined("room:a", frame), Some(Ok(())));
-        assert_eq!(joined("room:b", frame), None);
+        let joined = br#"["1","1","room:a","phx_reply",{"status":"ok","response":{}}]"#;
+        assert_eq!(join_answer(joined), Some((&b"room:a"[..], Ok(()))));
         let refused =
             br#"[null,"1","x:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]"#;
-        assert!(matches!(joined("x:a", refused), Some(Err(_))));
+        assert_eq!(
+            join_answer(refused),
+            Some((&b"x:a"[..], Err("unmatched topic".to_owned())))
+        );
         let taken = br#"["1","3:14","room:a","phx_reply",{"status":"ok","response":{}}]"#;
-        assert_eq!(published(taken), Some((3, 14, true)));
+        assert_eq!(publish_answer(taken), Some((3, 14, Ok(()))));
         let refused =
             br#"["1","3:14","room:a","phx_reply",{"status":"error","response":{"reason":"overloaded"}}]"#;
-        assert_eq!(published(refused), Some((3, 14, false)));
+        assert_eq!(
+            publish_answer(refused),
+            Some((3, 14, Err("overloaded".to_owned())))
+        );
+        let odd = br#"["1","3:14","room:a","phx_reply",{"status":"error","response":"no"}]"#;
+        assert!(matches!(publish_answer(odd), Some((3, 14, Err(reason))) if reason.contains("no")));
+        for (event, end) in [
+            ("phx_error", Some("phx_error")),
+            ("phx_close", Some("phx_close")),
+            ("phx_reply", None),
+        ] {
+            let frame = format!(r#"["1","1","room:a","{event}",{{}}]"#);
+            assert_eq!(channel_end(frame.as_bytes()), end);
+        }
+        assert_eq!(join_answer(b""), None);
+        assert_eq!(publish_answer(b"[\"1\",\"1"), None);
+        assert_eq!(channel_end(b"[\"1\",\"1\",\"room"), None);
         assert!(is_heartbeat_reply(
             br#"[null,"h","phoenix","phx_reply",{"status":"ok","response":{}}]"#
         ));

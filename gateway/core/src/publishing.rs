@@ -223,7 +223,7 @@ impl<W> Publishing<W> {
                     }
                 }
             }
-            queue.hold_back(&part, slot, owners, now, jitter);
+            queue.hold_back(&part, (slot, &to), owners, now, jitter);
             if queue.is_empty() {
                 self.active.remove(&slot);
             }

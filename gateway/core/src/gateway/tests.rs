@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use expect_test::{Expect, expect};
 use ringcast_proto::v1::publish_outcome::Outcome;
 
+mod moves;
+
 use super::*;
 use crate::phoenix::decode_text;
 use crate::table::{server, table_of};
@@ -23,6 +25,8 @@ struct World {
     binds: Vec<(CallId, Vec<v1::Bind>)>,
     publishes: Vec<(CallId, Vec<v1::SlotPublishes>)>,
     offset: u64,
+    /// Of whoever answers.
+    owner_epoch: u64,
 }
 
 impl World {
@@ -51,6 +55,7 @@ impl World {
             binds: Vec::new(),
             publishes: Vec::new(),
             offset: 0,
+            owner_epoch: 1,
         };
         world.input(Input::Table(table("ts-1", 1)));
         world
@@ -153,7 +158,7 @@ impl World {
                 offset: self.offset,
             };
             let outcome = v1::BindOutcome {
-                owner_epoch: 1,
+                owner_epoch: self.owner_epoch,
                 cursor: Some(at),
                 head: self.offset,
                 ..Default::default()
@@ -197,7 +202,7 @@ impl World {
                 }
                 answers.push(v1::SlotPublishAnswer {
                     slot: slot.slot,
-                    owner_epoch: 1,
+                    owner_epoch: self.owner_epoch,
                     outcomes,
                     ..Default::default()
                 });

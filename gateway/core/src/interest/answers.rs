@@ -74,7 +74,10 @@ impl Interest {
                 events: &mut events,
             };
             let next = wanted.settle(&topic, in_flight, outcome, context);
-            self.pause(slot, next, now, jitter);
+            // What another node than the owner says is no reason to make the owner wait.
+            if owners.owner(slot).is_none_or(|(owner, _)| owner == sent.to) {
+                self.pause(slot, next, now, jitter);
+            }
             self.queue(slot, &topic, now);
         }
         events

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use ringcast_proto::v1::{self, SlotStatus};
-use ringcast_proto::{Millis, OwnerEpoch, Slot};
+use ringcast_proto::{Millis, NodeRef, OwnerEpoch, Slot};
 
 use super::reason;
 use crate::backoff::{Jitter, sealed_pause};
@@ -158,7 +158,7 @@ impl<W> Queue<W> {
     pub(super) fn hold_back(
         &mut self,
         part: &v1::SlotPublishAnswer,
-        slot: Slot,
+        (slot, asked): (Slot, &NodeRef),
         owners: &mut Owners,
         now: Millis,
         jitter: &mut Jitter,
@@ -190,7 +190,10 @@ impl<W> Queue<W> {
                 jitter.delay(self.failures - 1)
             }
         };
-        self.not_before = now + pause;
+        // What another node than the owner says is no reason to make the owner wait.
+        if owners.owner(slot).is_none_or(|(owner, _)| owner == *asked) {
+            self.not_before = now + pause;
+        }
     }
 }
 

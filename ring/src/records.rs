@@ -56,7 +56,6 @@ impl Records {
     }
 
     /// All of them, in key order.
-    #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         self.0.iter().map(|(key, stored)| (key, stored.as_ref()))
     }

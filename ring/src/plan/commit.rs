@@ -181,7 +181,9 @@ pub(crate) fn finish(
     ring: &Ring,
     id: &PlanId,
     finished: Finished,
-) -> (Vec<(Key, Expect)>, Vec<(Key, Record)>) {
+    guards: Vec<Guard>,
+    op: Op,
+) -> Change {
     let nodes = snapshot
         .plan(id)
         .map_or_else(|| ring.nodes.clone(), |plan| plan.after.nodes.clone());
@@ -195,10 +197,13 @@ pub(crate) fn finish(
         ..history(snapshot, ring.version, id)
     };
     let key = Key::History(ring.version);
-    (
-        vec![expect(snapshot, Key::Ring), expect(snapshot, key.clone())],
-        vec![(Key::Ring, Record::Ring(done)), (key, Record::History(history))],
-    )
+    Change {
+        expect: vec![expect(snapshot, Key::Ring), expect(snapshot, key.clone())],
+        guards,
+        put: vec![(Key::Ring, Record::Ring(done)), (key, Record::History(history))],
+        delete: Vec::new(),
+        op,
+    }
 }
 
 /// The next version of `ring` while plan `id` leads to `after`: who is to be removed drains first.

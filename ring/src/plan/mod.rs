@@ -20,8 +20,10 @@ use std::fmt;
 use ringcast_proto::record::{self, FORMAT};
 use ringcast_proto::{NodeId, Slot};
 
+pub(crate) use self::commit::finish;
 pub use self::commit::{abort, commit, save};
 pub use self::error::PlanError;
+pub(crate) use self::progress::outcome;
 pub use self::progress::{Progress, progress};
 use crate::Snapshot;
 

@@ -1,16 +1,23 @@
-//! The planner: gives a cluster its birth, and every slot an owner that lives.
+//! The planner: gives a cluster its birth, every slot an owner that lives, and carries plans out.
 //!
 //! Every topic server runs one. It promises at most one that changes anything: it takes the planner key when nobody
 //! holds it, and while it holds it every change guards its term, its own lease, the leases of those it gives slots to
 //! and the end of those it takes them from. *Invariant:* it keeps nothing but when it saw whom; everything else is read
 //! from the snapshot each time, so a planner that dies half way through anything is continued by the next one.
-//! Leaves out: carrying changes out and repeating those whose outcome is unknown (the shell), moves (a slot whose owner
-//! lives stays where it is), and slots whose record names a replica: they are the replica's.
+//! Leaves out: carrying changes out and repeating those whose outcome is unknown (the shell), moving what is in a slot
+//! (its owner and the target do, once the planner's wish is in the record), working plans out (`plan`), and slots whose
+//! record names a replica: they are the replica's.
 
+mod desire;
+mod memory;
+mod moves;
+#[cfg(test)]
+mod moves_tests;
 mod sightings;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod view;
 #[cfg(test)]
 mod world;
 
@@ -19,7 +26,10 @@ use std::time::Duration;
 use ringcast_proto::record::{Birth, FORMAT, Key, Planner as Tenure, Record, Ring, RingNode, RingNodeState};
 use ringcast_proto::{Incarnation, Millis, NodeId, NodeRef};
 
+use self::desire::Desires;
+use self::memory::Memory;
 use self::sightings::Sightings;
+use self::view::View;
 use crate::hash::draw;
 use crate::placement::Layout;
 use crate::{Change, Expect, Guard, Op, Snapshot};
@@ -50,6 +60,8 @@ pub struct Planner {
     entropy: u64,
     changes_made: u64,
     sightings: Sightings,
+    memory: Memory,
+    desires: Desires,
     wake: Option<Millis>,
 }
 
@@ -62,6 +74,8 @@ impl Planner {
             entropy,
             changes_made: 0,
             sightings: Sightings::default(),
+            memory: Memory::default(),
+            desires: Desires::default(),
             wake: None,
         }
     }
@@ -118,7 +132,10 @@ impl Planner {
         match (snapshot.birth(), snapshot.ring()) {
             (None, None) => self.give_birth(snapshot, tenure, now).into_iter().collect(),
             (Some(birth), Some(ring)) if birth.format == FORMAT => {
-                self.place_slots(snapshot, birth, ring, tenure, now)
+                let view = View::new(snapshot, birth, ring, tenure);
+                let mut changes = self.place_slots(&view, now);
+                changes.extend(self.move_slots(&view, now));
+                changes
             }
             // Half of it, or a format of a later build: whatever that means, it is not for this planner to change.
             (Some(_), _) | (None, Some(_)) => Vec::new(),

@@ -14,6 +14,9 @@ use crate::Snapshot;
 /// A node that was lost is a target again after so long: one that comes and goes must not take slots along.
 const HOLD_DOWN: Duration = Duration::from_secs(5);
 
+/// A node that is gone for so long is not waited for by a plan that wanted to give it slots.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// So long a node that lost its lease, but not its memory, has to claim its slots before they are begun empty.
 const CLAIM_GRACE: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,8 @@ pub(super) struct Sightings {
     nodes: BTreeMap<NodeId, Sighting>,
     /// When each node last lost its lease, for [`LOSS_WINDOW`].
     losses: BTreeMap<NodeId, Millis>,
+    /// Since when each member of the ring is not registered.
+    gone: BTreeMap<NodeId, Millis>,
     newest: Millis,
     brake_until: Millis,
     cold_until: Millis,
@@ -49,8 +54,10 @@ struct Sighting {
     incarnation: Option<Incarnation>,
     /// When this incarnation was first seen.
     since: Millis,
-    /// Whether an earlier incarnation was seen.
+    /// Whether an earlier incarnation was seen to go without having said so.
     was_lost: bool,
+    /// Whether this incarnation said that it would go.
+    is_leaving: bool,
 }
 
 impl Sightings {
@@ -71,8 +78,11 @@ impl Sightings {
                 })
             }) {
                 sighting.incarnation = None;
-                sighting.was_lost = true;
-                lost.push(id.clone());
+                // Who said so before it went is no loss: it may be back the next moment, with a newer build.
+                sighting.was_lost = !sighting.is_leaving;
+                if sighting.was_lost {
+                    lost.push(id.clone());
+                }
             }
         }
         for (id, incarnation) in topic_servers(snapshot) {
@@ -80,6 +90,7 @@ impl Sightings {
                 incarnation: None,
                 since: now,
                 was_lost: false,
+                is_leaving: false,
             };
             let sighting = self.nodes.entry(id.clone()).or_insert_with(unseen);
             if sighting.incarnation != Some(incarnation) {
@@ -87,6 +98,7 @@ impl Sightings {
                 sighting.since = now;
                 self.newest = now;
             }
+            sighting.is_leaving = snapshot.node(id).is_some_and(|record| record.leaving);
         }
         if !lost.is_empty() {
             self.losses.extend(lost.into_iter().map(|id| (id, now)));
@@ -98,8 +110,18 @@ impl Sightings {
                 self.brake_until = now + BRAKE;
             }
         }
-        // Only nodes of the ring are targets, so only they can be held down.
         let members = snapshot.ring().map_or(&[][..], |ring| &ring.nodes);
+        self.gone
+            .retain(|id, _| members.iter().any(|member| member.id == *id) && snapshot.node(id).is_none());
+        for member in members
+            .iter()
+            .filter(|member| snapshot.node(&member.id).is_none())
+        {
+            if !self.gone.contains_key(&member.id) {
+                self.gone.insert(member.id.clone(), now);
+            }
+        }
+        // Only nodes of the ring are targets, so only they can be held down.
         self.nodes
             .retain(|id, node| node.incarnation.is_some() || members.iter().any(|member| member.id == *id));
     }
@@ -123,10 +145,20 @@ impl Sightings {
 
     /// Whether a node of this id may be given slots that were not its own.
     pub(super) fn is_target(&self, id: &NodeId, now: Millis) -> bool {
-        let past_hold_down = |node: &Sighting| !node.was_lost || now >= node.since + HOLD_DOWN;
-        self.nodes
-            .get(id)
-            .is_some_and(|node| node.incarnation.is_some() && past_hold_down(node))
+        let node = self.nodes.get(id);
+        node.is_some_and(|node| node.incarnation.is_some()) && self.held_until(id, now).is_none()
+    }
+
+    /// Until when a node that is there, and was lost, is no target.
+    pub(super) fn held_until(&self, id: &NodeId, now: Millis) -> Option<Millis> {
+        let node = self.nodes.get(id)?;
+        let until = node.since + HOLD_DOWN;
+        (node.incarnation.is_some() && node.was_lost && now < until).then_some(until)
+    }
+
+    /// When a member of the ring that is gone is no longer waited for; none while it is there.
+    pub(super) fn given_up_at(&self, id: &NodeId) -> Option<Millis> {
+        self.gone.get(id).map(|since| *since + PATIENCE)
     }
 
     /// Until when a slot of a lost node waits before another node begins it empty.

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use ringcast_proto::record::{Birth, Cause, Key, Planner as Tenure, Record, Ring, RingNodeState, SlotRecord};
+use ringcast_proto::record::{Cause, Key, Record, Ring, RingNode, RingNodeState, SlotRecord};
 use ringcast_proto::{Millis, NodeId, NodeRef, OwnerEpoch, Slot};
 
-use super::{Planner, guards, sightings};
+use super::view::{Standing, View};
+use super::{Planner, guards};
 use crate::claim::SLOTS_PER_CHANGE;
 use crate::placement::{Holder, Layout};
-use crate::{Change, Expect, Guard, Revision, Snapshot};
+use crate::{Change, Expect, Guard, Revision};
 
 /// Most changes at a time. What is left is found again in the snapshot that shows these.
 const CHANGES_PER_ROUND: usize = 8;
@@ -23,58 +24,39 @@ struct Grant<'a> {
     lost: Option<(Revision, &'a SlotRecord)>,
 }
 
-/// Where a slot stands.
-enum Standing<'a> {
-    Unborn,
-    Owned(&'a NodeRef),
-    Lost(Revision, &'a SlotRecord),
-}
-
 impl Planner {
-    pub(super) fn place_slots(
-        &mut self,
-        snapshot: &Snapshot,
-        birth: &Birth,
-        ring: &Ring,
-        tenure: &Tenure,
-        now: Millis,
-    ) -> Vec<Change> {
-        let standings = standings(snapshot, birth.slots);
-        if standings
-            .iter()
-            .all(|standing| matches!(standing, Standing::Owned(_)))
-        {
+    pub(super) fn place_slots(&mut self, view: &View<'_>, now: Millis) -> Vec<Change> {
+        if view.is_whole() {
             return Vec::new();
         }
-        let Some(layout) = self.layout(snapshot, birth, ring, now) else {
+        let Some(layout) = self.eligible(view, now) else {
             return Vec::new();
         };
 
         let mut grants = Vec::new();
-        let mut holders = Vec::with_capacity(standings.len());
-        for (slot, standing) in (0..).map(Slot).zip(&standings) {
+        let mut holders = Vec::with_capacity(view.standings.len());
+        for (slot, standing) in (0..).map(Slot).zip(&view.standings) {
             let held_by = |id| layout.ring().number(id).map_or(Holder::Elsewhere, Holder::Node);
             holders.push(match standing {
                 Standing::Unborn => Holder::Vacant,
-                Standing::Owned(owner) => held_by(&owner.node),
+                Standing::Owned(_, record) => held_by(&record.owner.node),
                 // A pair is never skipped while it may live.
                 Standing::Lost(_, record) if record.replica.is_some() => Holder::Elsewhere,
                 Standing::Lost(revision, record) => {
-                    let back = reborn(snapshot, ring, &record.owner.node);
+                    let back = reborn(view, &record.owner.node);
                     let until = match &back {
                         Some(node) => self.sightings.own_waits_until(&node.node),
                         None => self.sightings.others_wait_until(),
                     };
+                    // Where a plan was taking it, it need not move again.
+                    let planned = || view.planned(slot).filter(|to| layout.ring().number(to).is_some());
                     if now < until {
                         self.wake_at(until);
                         Holder::Elsewhere
-                    } else if let Some(to) = back {
+                    } else if let Some(to) = back.or_else(|| view.life(planned()?)) {
                         let holder = held_by(&to.node);
-                        grants.push(Grant {
-                            slot,
-                            to,
-                            lost: Some((*revision, record)),
-                        });
+                        let lost = Some((*revision, *record));
+                        grants.push(Grant { slot, to, lost });
                         holder
                     } else {
                         Holder::Vacant
@@ -83,48 +65,52 @@ impl Planner {
             });
         }
         for (slot, node) in layout.fill(&holders) {
-            let lost = match &standings[usize::from(slot.0)] {
+            let lost = match &view.standings[usize::from(slot.0)] {
                 Standing::Lost(revision, record) => Some((*revision, *record)),
-                Standing::Unborn | Standing::Owned(_) => None,
+                Standing::Unborn | Standing::Owned(..) => None,
             };
-            grants.extend(
-                layout
-                    .id(node)
-                    .and_then(|id| alive(snapshot, id))
-                    .map(|to| Grant { slot, to, lost }),
-            );
+            let life = layout.id(node).and_then(|id| view.life(id));
+            grants.extend(life.map(|to| Grant { slot, to, lost }));
         }
         grants.sort_by_key(|grant| grant.slot);
         let rounds = grants.chunks(SLOTS_PER_CHANGE).take(CHANGES_PER_ROUND);
-        rounds.map(|grants| self.grant(grants, tenure)).collect()
+        rounds.map(|grants| self.grant(grants, view)).collect()
     }
 
-    /// The nodes that may get slots: those past hold-down, and if there are none, those that are there at all.
-    fn layout(&self, snapshot: &Snapshot, birth: &Birth, ring: &Ring, now: Millis) -> Option<Layout> {
-        let servers: BTreeSet<&NodeId> = sightings::topic_servers(snapshot).map(|(id, _)| id).collect();
-        let past_hold_down = |id: &NodeId| servers.contains(id) && self.sightings.is_target(id, now);
-        let layout = Layout::new(birth, ring, past_hold_down).ok()?;
-        if layout.ring().nodes().is_empty() {
-            return Layout::new(birth, ring, |id| servers.contains(id)).ok();
-        }
-        Some(layout)
+    /// The nodes that may get slots: those past hold-down, and if there are none, those that are there, and if there are
+    /// none of those either, even who is draining. Who is about to end would only lose them again.
+    fn eligible(&self, view: &View<'_>, now: Millis) -> Option<Layout> {
+        let stays = |id: &NodeId| view.servers.contains_key(id) && !view.is_leaving(id);
+        let past_hold_down = |id: &NodeId| stays(id) && self.sightings.is_target(id, now);
+        let even_who_drains = || Ring {
+            nodes: view
+                .ring
+                .nodes
+                .iter()
+                .map(|member| RingNode {
+                    id: member.id.clone(),
+                    weight: 1.0,
+                    state: RingNodeState::Up,
+                })
+                .collect(),
+            ..view.ring.clone()
+        };
+        let has_nodes = |layout: &Layout| !layout.ring().nodes().is_empty();
+        let of = |layout: Result<Layout, _>| layout.ok().filter(has_nodes);
+        of(Layout::new(view.birth, view.ring, past_hold_down))
+            .or_else(|| of(Layout::new(view.birth, view.ring, stays)))
+            .or_else(|| of(Layout::new(view.birth, &even_who_drains(), stays)))
     }
 
-    fn grant(&mut self, grants: &[Grant<'_>], tenure: &Tenure) -> Change {
+    fn grant(&mut self, grants: &[Grant<'_>], view: &View<'_>) -> Change {
         let targets: BTreeSet<&NodeRef> = grants.iter().map(|grant| &grant.to).collect();
         let gone: BTreeSet<&NodeRef> = grants
             .iter()
             .filter_map(|grant| grant.lost)
             .map(|(_, record)| &record.owner)
             .collect();
-        let mut guards = guards(tenure);
-        guards.extend(
-            targets
-                .into_iter()
-                .filter(|node| **node != tenure.holder)
-                .cloned()
-                .map(Guard::Alive),
-        );
+        let mut guards = guards(view.tenure);
+        guards.extend(view.alive(targets));
         guards.extend(gone.into_iter().cloned().map(Guard::Gone));
         Change {
             expect: grants
@@ -137,7 +123,7 @@ impl Planner {
                 .map(|grant| (Key::Slot(grant.slot), Record::Slot(grant.record())))
                 .collect(),
             delete: Vec::new(),
-            op: self.op(&tenure.holder),
+            op: self.op(&view.tenure.holder),
         }
     }
 }
@@ -173,37 +159,7 @@ impl Grant<'_> {
     }
 }
 
-fn standings(snapshot: &Snapshot, slots: u16) -> Vec<Standing<'_>> {
-    let mut standings: Vec<Standing<'_>> = (0..slots).map(|_| Standing::Unborn).collect();
-    for (slot, revision, record) in snapshot.slots() {
-        if let Some(standing) = standings.get_mut(usize::from(slot.0)) {
-            let lives = snapshot.alive(&record.owner);
-            *standing = if lives {
-                Standing::Owned(&record.owner)
-            } else {
-                Standing::Lost(revision, record)
-            };
-        }
-    }
-    standings
-}
-
-/// The present life of a node, if it is registered.
-fn alive(snapshot: &Snapshot, id: &NodeId) -> Option<NodeRef> {
-    snapshot.node(id).map(|record| NodeRef {
-        node: id.clone(),
-        incarnation: record.incarnation,
-    })
-}
-
-/// The new life of a lost owner, if it may have its slots back: it is registered, and the ring still wants it to own.
-fn reborn(snapshot: &Snapshot, ring: &Ring, id: &NodeId) -> Option<NodeRef> {
-    let wanted = |node: &&ringcast_proto::record::RingNode| node.id == *id && node.state == RingNodeState::Up;
-    ring.nodes.iter().find(wanted).filter(|node| node.weight > 0.0)?;
-    sightings::topic_servers(snapshot)
-        .find(|(server, _)| *server == id)
-        .map(|(id, incarnation)| NodeRef {
-            node: id.clone(),
-            incarnation,
-        })
+/// The new life of a lost owner, if it may have its slots back: it is registered, and is to own some.
+fn reborn(view: &View<'_>, id: &NodeId) -> Option<NodeRef> {
+    view.life(id).filter(|_| view.may_keep(id))
 }

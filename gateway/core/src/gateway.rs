@@ -7,6 +7,7 @@ mod clients;
 mod fanout;
 mod pushes;
 mod replies;
+mod retire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +56,13 @@ pub enum Input {
     Closed {
         /// Which client.
         session: SessionId,
+    },
+    /// The gateway is about to end: read no more of this client, and close it once what it said is answered.
+    Retire {
+        /// Which client.
+        session: SessionId,
+        /// It is closed then, answered or not.
+        until: Millis,
     },
     /// The ring store told who owns which slot.
     Table(Arc<SlotTable>),
@@ -145,6 +153,8 @@ pub struct Gateway {
     policy: Box<dyn Policy>,
     sessions: BTreeMap<SessionId, Session>,
     join_deadlines: BTreeSet<(Millis, SessionId, Topic)>,
+    /// Sessions that are to end and wait for answers.
+    retiring: BTreeSet<(Millis, SessionId)>,
     owners: Owners,
     interest: Interest,
     publishing: Publishing<Waiter>,
@@ -184,6 +194,7 @@ impl Gateway {
             policy,
             sessions: BTreeMap::new(),
             join_deadlines: BTreeSet::new(),
+            retiring: BTreeSet::new(),
             owners: Owners::default(),
             interest: Interest::default(),
             publishing: Publishing::new(config.limits),
@@ -223,6 +234,7 @@ impl Gateway {
             }
             Input::Message { session, message } => self.message(session, message, effects),
             Input::Closed { session } => self.closed(session),
+            Input::Retire { session, until } => self.retire(session, until, effects),
             Input::Table(table) => {
                 self.owners.replace(table);
                 self.moved();
@@ -279,7 +291,8 @@ impl Gateway {
         let join = self.join_deadlines.first().map(|(at, ..)| *at);
         let waiting = self.publishing.busy() || self.interest.busy() || !self.held.is_empty();
         let tick = waiting.then(|| self.ticked + RETRY_TICK);
-        let retries = [self.publishing.retry_at(), self.interest.retry_at()];
+        let retiring = self.retiring.first().map(|(until, _)| *until);
+        let retries = [self.publishing.retry_at(), self.interest.retry_at(), retiring];
         join.into_iter()
             .chain(tick)
             .chain(retries.into_iter().flatten())
@@ -335,6 +348,7 @@ impl Gateway {
         self.publishing.expire(self.now, &mut decided);
         self.settle_all(decided, effects);
         self.release_overdue(effects);
+        self.close_overdue(effects);
         while let Some((_, session, topic)) = self
             .join_deadlines
             .first()

@@ -22,6 +22,7 @@ pub(crate) struct Session {
     /// The bytes of their payloads.
     pub(crate) unanswered_bytes: usize,
     pub(crate) paused: bool,
+    pub(crate) ending: Ending,
     pub(crate) joins: Bucket,
     pub(crate) pushes: Bucket,
 }
@@ -35,10 +36,22 @@ impl Session {
             unanswered: 0,
             unanswered_bytes: 0,
             paused: false,
+            ending: Ending::Not,
             joins: Bucket::full(limits.joins, now),
             pushes: Bucket::full(limits.pushes, now),
         }
     }
+}
+
+/// How far the gateway is with ending a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It does not.
+    Not,
+    /// What the client said is answered first, until then at the latest.
+    Answering(Millis),
+    /// Its connection is being closed.
+    Closed,
 }
 
 /// One join of one session.

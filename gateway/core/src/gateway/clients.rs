@@ -12,7 +12,7 @@ use crate::interest::{Event, Member};
 use crate::phoenix::{self, Json, Message, Payload, Serializer};
 use crate::publishing::reason;
 use crate::route::{Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
-use crate::session::{Channel, Joining, Settled};
+use crate::session::{Channel, Ending, Joining, Settled};
 
 const OK: &str = "ok";
 pub(super) const ERROR: &str = "error";
@@ -62,6 +62,9 @@ impl Gateway {
         let Some(session) = self.sessions.remove(&id) else {
             return;
         };
+        if let Ending::Answering(until) = session.ending {
+            self.retiring.remove(&(until, id));
+        }
         for (topic, channel) in session.channels {
             match channel.joining {
                 Some(joining) => drop(self.join_deadlines.remove(&(joining.deadline, id, topic.clone()))),
@@ -313,6 +316,8 @@ impl Gateway {
         if !session.paused && (session.unanswered >= count || session.unanswered_bytes >= bytes) {
             session.paused = true;
             effects.push(Effect::Pause(id));
+        } else if session.ending != Ending::Not {
+            self.close_answered(id, effects);
         } else if session.paused && session.unanswered <= count / 2 && session.unanswered_bytes <= bytes / 2 {
             session.paused = false;
             effects.push(Effect::Resume(id));

@@ -7,6 +7,7 @@ use expect_test::{Expect, expect};
 use ringcast_proto::v1::publish_outcome::Outcome;
 
 mod moves;
+mod retire;
 
 use super::*;
 use crate::phoenix::decode_text;

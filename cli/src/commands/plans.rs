@@ -5,6 +5,8 @@
 //! Leaves out: what a plan moves and whether it may be committed (`ringcast-ring`), and moving (the topic servers).
 
 mod bar;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod follow;
 mod loads;
 mod name;

@@ -163,3 +163,56 @@ fn stuck(snapshot: &Snapshot, now: &Progress) -> String {
         reasons.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::commands::plans::fixture::{HALF_DONE, snapshot};
+
+    fn plan() -> PlanId {
+        PlanId("p1-abc".to_owned())
+    }
+
+    #[test]
+    fn only_slots_that_were_seen_elsewhere_count_as_moved() {
+        let mut away = Away::default();
+        away.look(&snapshot(&HALF_DONE), &plan());
+        assert_eq!(away.came_home(&snapshot(&HALF_DONE), &plan()).0, 0);
+        let mut later = HALF_DONE.to_vec();
+        let there = r#"{"owner_epoch":2,"base":1,"owner":{"node":"ts-2","inc":3},"cause":"swap"}"#;
+        later.push(("slot/1", there));
+        let (moved, targets) = away.came_home(&snapshot(&later), &plan());
+        let targets: Vec<&str> = targets.iter().map(NodeId::as_str).collect();
+        assert_eq!((moved, targets), (1, vec!["ts-2"]));
+    }
+
+    #[test]
+    fn a_plan_that_does_not_get_on_says_what_it_may_wait_for() {
+        let moving = snapshot(&HALF_DONE);
+        let now = progress(&moving, &plan()).unwrap();
+        expect!["plan p1-abc: nothing has moved for 15 s (1 slot from ts-1 to ts-2 under way); it goes on, `ringcast ring abort` takes it back"].assert_eq(&stuck(&moving, &now));
+        let without = |gone: &[&str]| {
+            let left = HALF_DONE.into_iter().filter(|(key, _)| !gone.contains(key));
+            snapshot(&left.collect::<Vec<_>>())
+        };
+        let lost = without(&["node/ts-1", "planner", "slot/1"]);
+        let now = progress(&lost, &plan()).unwrap();
+        expect!["plan p1-abc: nothing has moved for 15 s (ts-1 is down, no topic server plans); it goes on, `ringcast ring abort` takes it back"].assert_eq(&stuck(&lost, &now));
+    }
+
+    #[test]
+    fn a_stall_is_told_of_once() {
+        let now = progress(&snapshot(&HALF_DONE), &plan()).unwrap();
+        let mut stall = Stall::new();
+        assert!(!stall.is_new(&now), "it has only begun");
+        stall.at = Instant::now()
+            .checked_sub(STALL * 2)
+            .expect("this machine has run for a minute");
+        assert!(stall.is_new(&now));
+        assert!(!stall.is_new(&now), "it was told");
+        let further = Progress { moved: 2, ..now };
+        assert!(!stall.is_new(&further), "it gets on");
+    }
+}

@@ -276,3 +276,51 @@ fn style() -> ProgressStyle {
         .expect("the template is a constant")
         .progress_chars("=> ")
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::commands::plans::fixture::{HALF_DONE, snapshot};
+
+    fn view() -> View {
+        View::of(&snapshot(&HALF_DONE), Some(&PlanId("p1-abc".to_owned())))
+    }
+
+    #[test]
+    fn people_see_how_far_a_plan_is_and_what_moves() {
+        expect![[r#"
+            ring 2: plan p1-abc (--drain ts-1) is running: 1 of 3 slots moved, 1 under way
+
+            NODE  STATE     SLOTS   SHARE
+            ts-1  draining      2  50.0 %
+            ts-2  up            2  50.0 %
+
+            FROM  TO    MOVED
+            ts-1  ts-2    1/3
+
+            SLOT  FROM  TO    PHASE
+               1  ts-1  ts-2  learn"#]]
+        .assert_eq(&format!("{}\n\n{}", view().headline(), view().table()));
+    }
+
+    #[test]
+    fn scripts_get_the_fields_they_depend_on() {
+        expect![[r#"{"version":2,"plan":"p1-abc","wish":["--drain ts-1"],"running":true,"total":3,"moved":1,"skipped":0,"pairs":[{"from":"ts-1","to":"ts-2","moved":1,"total":3}],"nodes":[{"id":"ts-1","state":"draining","slots_owned":2,"share":0.5},{"id":"ts-2","state":"up","slots_owned":2,"share":0.5}],"moves":[{"slot":1,"from":"ts-1","to":"ts-2","phase":"learn"}]}"#]].assert_eq(&serde_json::to_string(&view()).unwrap());
+    }
+
+    #[test]
+    fn without_a_plan_moves_are_those_of_nodes_that_leave_or_came_back() {
+        let mut records = HALF_DONE.to_vec();
+        records.push((
+            "ring",
+            r#"{"version":2,"replicas":1,"vnodes_per_weight":256,"nodes":[]}"#,
+        ));
+        let idle = View::of(&snapshot(&records), None);
+        assert_eq!(
+            idle.headline(),
+            "ring 2: no plan is running, 1 move under way for nodes that leave or came back"
+        );
+    }
+}

@@ -4,6 +4,7 @@
 //! panic and nothing that ended by itself.
 
 mod ask;
+mod ring;
 mod shape;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::{http, wait};
 
+pub use self::ring::{Done, Listed, Planned, Ring};
 pub use self::shape::Shape;
 
 /// How long a cluster may take to be ready, in a debug build on a busy machine.
@@ -34,8 +36,8 @@ struct Node {
     /// Clients of a gateway, the store of a coordinator, rpc of a topic server.
     listen: Port,
     admin: Port,
-    /// Kept so that nobody else gets them.
-    _others: Vec<Port>,
+    /// Where topic servers reach a gateway.
+    rpc: Option<Port>,
     /// Its end was asked for.
     may_be_gone: bool,
 }
@@ -93,7 +95,7 @@ impl Cluster {
             &admin.address().to_string(),
         ]);
         cluster.dev_gateways = listens;
-        cluster.add("dev", arguments, store, admin, Vec::new(), None)?;
+        cluster.add("dev", arguments, store, admin, None, None)?;
         cluster.ready("dev").await?;
         Ok(cluster)
     }
@@ -118,7 +120,7 @@ impl Cluster {
         arguments: Vec<String>,
         listen: Port,
         admin: Port,
-        others: Vec<Port>,
+        rpc: Option<Port>,
         descriptors_max: Option<u32>,
     ) -> Result<()> {
         let process = Process::start_limited(name, self.folder.path(), arguments, descriptors_max)?;
@@ -126,7 +128,7 @@ impl Cluster {
             process,
             listen,
             admin,
-            _others: others,
+            rpc,
             may_be_gone: false,
         };
         ensure!(
@@ -228,6 +230,15 @@ impl Cluster {
             return Ok(port.address());
         }
         Ok(self.node(name)?.listen.address())
+    }
+
+    /// Where a gateway's rpc listens.
+    ///
+    /// # Errors
+    /// There is no such gateway.
+    pub fn rpc(&self, name: &str) -> Result<SocketAddr> {
+        let rpc = self.node(name)?.rpc.as_ref();
+        Ok(rpc.with_context(|| format!("{name} is no gateway"))?.address())
     }
 
     /// Where a node answers `/readyz` and `/metrics`.

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod ports;
 pub mod process;
 pub mod raw;
+pub mod scenario;
 pub mod wait;
 
 pub use client::{Client, Frame};

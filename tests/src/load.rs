@@ -83,6 +83,12 @@ pub fn topic(number: TopicNumber) -> String {
     format!("topics:load{number:04}")
 }
 
+/// The number of the topic of this name.
+#[must_use]
+pub fn number(name: &str) -> Option<TopicNumber> {
+    name.strip_prefix("topics:load")?.parse().ok()
+}
+
 impl Shape {
     /// The sockets that join a topic; the first publishes.
     fn members_of(&self, topic: TopicNumber) -> impl Iterator<Item = usize> {

@@ -51,7 +51,7 @@ impl Cluster {
             "--admin-listen",
             &admin.address().to_string(),
         ]);
-        self.add("coordinator", arguments, listen, admin, Vec::new(), None)
+        self.add("coordinator", arguments, listen, admin, None, None)
     }
 
     /// Starts one more topic server; [`Cluster::ready`] waits for it. After the ring's birth it owns nothing until a
@@ -79,7 +79,7 @@ impl Cluster {
         if let Some(slots) = shape.slots {
             arguments.extend(words(&["--slots", &slots.to_string()]));
         }
-        self.add(id, arguments, listen, admin, Vec::new(), None)
+        self.add(id, arguments, listen, admin, None, None)
     }
 
     /// Starts one more gateway; [`Cluster::ready`] waits for it.
@@ -109,7 +109,7 @@ impl Cluster {
             arguments,
             listen,
             admin,
-            vec![rpc],
+            Some(rpc),
             shape.gateway_descriptors_max,
         )
     }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Shared, topic};
+use super::{Shared, number as number_of, topic};
 use crate::Client;
 use crate::ledger::{Outcome, TopicNumber};
 
@@ -120,10 +120,7 @@ pub(super) async fn run_socket(
 fn note(text: &str, shared: &Shared, log: &mut SocketLog) {
     let at = shared.start.elapsed();
     let frame: Value = serde_json::from_str(text).unwrap_or_default();
-    let number_of_topic = frame[2]
-        .as_str()
-        .and_then(|name| name.strip_prefix("topics:load"));
-    let Some(number_of_topic) = number_of_topic.and_then(|number| number.parse::<usize>().ok()) else {
+    let Some(number_of_topic) = frame[2].as_str().and_then(number_of) else {
         log.disturbances
             .push(format!("socket {} got {text} at {at:?}", log.socket));
         return;

@@ -1,0 +1,62 @@
+//! What is done to a cluster under load, and what must come of it: small in the tests, at full size in `scripts/soak`.
+//!
+//! A scenario takes a scale and gives a [`Report`]. *Invariant:* one that fails, or misses a bar, prints what its
+//! processes logged.
+//! Leaves out: what is too much (the scales of the tests and of the soak).
+
+pub mod big_slots;
+mod dice;
+pub mod move_kills;
+pub mod moves;
+mod report;
+pub mod rolling;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use self::report::Report;
+use crate::cluster::Shape;
+use crate::ledger::Account;
+use crate::load::{self, Load};
+use crate::{Cluster, wait};
+
+/// The metric of how long a slot took no publish while it changed hands.
+const PAUSES: &str = "ringcast_move_pause_seconds";
+
+/// A cluster with a load that is served.
+async fn start(shape: Shape, load: load::Shape) -> Result<(Cluster, Load)> {
+    let cluster = Cluster::start(shape).await?;
+    let load = Load::start(load, &[cluster.listen("gw-1")?, cluster.listen("gw-2")?]).await?;
+    load.served(Duration::ZERO, &load.topics(), wait::SOON)
+        .await
+        .context("before anything was done")?;
+    Ok((cluster, load))
+}
+
+/// Enters what must not have happened to publishes and deliveries outside the windows.
+fn enter(account: &Account, publishes_min: usize, disturbances: &[String], report: &mut Report) {
+    report.at_least("publishes that count", account.exact, publishes_min);
+    for (what, list) in [
+        ("lost", &account.lost),
+        ("doubled", &account.doubled),
+        ("reordered", &account.reordered),
+        ("refused", &account.refused),
+        ("not answered", &account.unanswered),
+        ("invented", &account.invented),
+        ("divided", &account.divided),
+    ] {
+        report.none(what, list);
+    }
+    report.none("clients closed or told of trouble", disturbances);
+}
+
+/// The end of every scenario: its report, and its cluster without a panic. One that missed a bar is not finished, and
+/// so prints its logs.
+fn end(cluster: Cluster, report: Report) -> Result<Report> {
+    if report.is_met() {
+        cluster.finish()?;
+    }
+    eprintln!("{report}");
+    Ok(report)
+}

@@ -1,0 +1,81 @@
+//! Every topic server restarted in turn, under load, as an upgrade does it: nobody may notice.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::moves::enter_pauses;
+use super::{Report, end, enter, start};
+use crate::cluster::Shape;
+use crate::ledger::Window;
+use crate::load;
+
+/// Longer than a topic server takes to leave, moves or not.
+const EXIT_DEADLINE: Duration = Duration::from_secs(40);
+
+/// How much, how often, and what is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// The load.
+    pub load: load::Shape,
+    /// How often all are restarted.
+    pub rounds: usize,
+    /// The longest wait of a publisher.
+    pub longest_publish: Duration,
+    /// How long a topic server may take from SIGTERM to its end.
+    pub exit: Duration,
+}
+
+/// SIGTERM to each topic server, and when it has ended it is started again; the next one as soon as it is ready.
+///
+/// # Errors
+/// Something could not be done; what is found is in the report.
+pub async fn run(scale: Scale) -> Result<Report> {
+    let (mut cluster, load) = start(Shape::default(), scale.load).await?;
+    let from = load.now();
+    let (mut ended, mut exits, mut left) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..scale.rounds {
+        for name in cluster.running("ts-") {
+            left += cluster.ring().await?.owned(&name);
+            ended.extend(cluster.ended_moves(&name, "").await?);
+            let (code, took) = cluster.terminate(&name, EXIT_DEADLINE).await?;
+            ensure!(code == 0, "{name} ended with {code}");
+            exits.push(took);
+            cluster.start_again(&name)?;
+            cluster.ready(&name).await?;
+        }
+    }
+    let restarting = Window { from, to: load.now() };
+    // Who came back gets its share again, by itself.
+    let rest = cluster.at_rest(Duration::from_secs(60)).await?;
+    let ring = cluster.ring().await?;
+    for (node, (state, owned)) in &ring.nodes {
+        ensure!(
+            state == "up" && *owned > 0,
+            "{node} came back and got nothing: {ring:?}"
+        );
+    }
+    ended.extend(cluster.all_ended_moves().await?);
+    let ledger = load.stop(&[]).await?;
+
+    let mut report = Report::new(format!(
+        "Rolling restart of the topic servers, {} restarts: {} publishes/s on {} topics x {} members",
+        exits.len(),
+        scale.load.publishes_per_second,
+        scale.load.topics,
+        scale.load.members
+    ));
+    report.at_least("slots that had to leave", left, 300);
+    report.below(
+        "from SIGTERM to the end",
+        exits.iter().max().copied().unwrap_or_default(),
+        scale.exit,
+    );
+    report.tell("slots at home again after", format!("{rest:.1?}"));
+    enter_pauses(&ended, &mut report);
+    let timing = ledger.timing(restarting);
+    report.tell("publishes", &timing);
+    report.below("longest publish", timing.longest_publish, scale.longest_publish);
+    enter(&ledger.account(|_| None), 1000, &ledger.disturbances, &mut report);
+    end(cluster, report)
+}

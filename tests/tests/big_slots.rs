@@ -1,0 +1,43 @@
+//! Slots with much in them change hands. Sizes and bars are those that a small busy machine holds; `scripts/soak` has the
+//! full ones.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use ringcast_tests::scenario::big_slots::{Members, Topics, members, topics};
+
+const PAUSE: Duration = Duration::from_millis(250);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_with_many_topics_moves_at_20_000_topics_a_second_and_pauses_no_longer_than_an_empty_one()
+-> Result<()> {
+    let scale = Topics {
+        topics: 20_000,
+        publications: 1,
+        bytes: 900,
+        topics_per_second: 10_000.0,
+        pause: PAUSE,
+    };
+    topics(scale).await?.check()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_with_many_members_moves_and_each_of_them_goes_on_where_it_was() -> Result<()> {
+    let scale = Members {
+        members: 2000,
+        pause: PAUSE,
+    };
+    members(scale).await?.check()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_histories_move_whole() -> Result<()> {
+    let scale = Topics {
+        topics: 10,
+        publications: 300,
+        bytes: 3000,
+        topics_per_second: 1.0,
+        pause: PAUSE,
+    };
+    topics(scale).await?.check()
+}

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use ringcast_proto::record::{Key, NodeRecord, Record, RingNodeState, Role};
+use ringcast_proto::record::{Key, NodeRecord, Record};
 use ringcast_proto::{NodeId, NodeRef, Slot};
-use ringcast_ring::{Change, Expect, Guard, Revision, Snapshot};
+use ringcast_ring::{Change, Expect, Guard, Revision, Snapshot, has_target};
 use ringcast_ring_store::{Mirror, RingStore, fresh_op};
 use tokio::time::{Instant, timeout};
 
@@ -88,18 +88,6 @@ fn owned(snapshot: &Snapshot, node: &NodeId) -> Vec<Slot> {
     mine.map(|(slot, _, _)| slot).collect()
 }
 
-/// Whether there is anybody whom the planner could give slots.
-fn has_target(snapshot: &Snapshot, me: &NodeId) -> bool {
-    let Some(ring) = snapshot.ring() else { return false };
-    ring.nodes.iter().any(|member| {
-        let serves = |record: &NodeRecord| record.role == Role::TopicServer && !record.leaving;
-        member.id != *me
-            && member.state == RingNodeState::Up
-            && member.weight > 0.0
-            && snapshot.node(&member.id).is_some_and(serves)
-    })
-}
-
 /// The change that says that `me` is leaving, unless its record does, or is not there.
 fn announcement(snapshot: &Snapshot, me: &NodeRef) -> Option<Change> {
     let (revision, record) = node(snapshot, me)?;
@@ -167,47 +155,14 @@ mod tests {
         r#"{"inc":1,"role":"topic-server","advertise":"a:1","build":"1","later":7}"#,
     );
 
-    fn ring(second: &str) -> String {
-        format!(
-            r#"{{"version":1,"replicas":1,"vnodes_per_weight":256,"nodes":[{{"id":"ts-1","weight":1.0,"state":"up"}},{second}]}}"#
-        )
-    }
-
-    #[test]
-    fn only_a_node_that_may_own_slots_and_stays_is_worth_waiting_for() {
-        let up = ring(r#"{"id":"ts-2","weight":1.0,"state":"up"}"#);
-        let stays = r#"{"inc":2,"role":"topic-server","advertise":"a:2","build":"1"}"#;
-        let leaves = r#"{"inc":2,"role":"topic-server","advertise":"a:2","build":"1","leaving":true}"#;
-        let has = |ring: &str, second: &str| {
-            has_target(
-                &snapshot(&[TS_1, ("ring", ring), ("node/ts-2", second)]),
-                &me(1).node,
-            )
-        };
-        assert!(has(&up, stays));
-        assert!(!has(&up, leaves));
-        assert!(!has(&up, &stays.replace("topic-server", "gateway")));
-        assert!(!has(&ring(r#"{"id":"ts-2","weight":0.0,"state":"up"}"#), stays));
-        assert!(!has(
-            &ring(r#"{"id":"ts-2","weight":1.0,"state":"draining"}"#),
-            stays
-        ));
-        assert!(
-            !has(&ring(r#"{"id":"ts-3","weight":1.0,"state":"up"}"#), stays),
-            "not registered"
-        );
-        assert!(
-            !has_target(&snapshot(&[TS_1, ("node/ts-2", stays)]), &me(1).node),
-            "no ring"
-        );
-    }
+    const GW_1: (&str, &str) = (
+        "node/gw-1",
+        r#"{"inc":3,"role":"gateway","advertise":"a:2","build":"1"}"#,
+    );
 
     #[test]
     fn a_node_says_once_a_life_that_it_leaves_and_changes_nothing_else_of_its_record() {
-        let before = snapshot(&[
-            ("ring", &ring(r#"{"id":"ts-2","weight":1.0,"state":"up"}"#)),
-            TS_1,
-        ]);
+        let before = snapshot(&[GW_1, TS_1]);
         let change = announcement(&before, &me(1)).expect("not said yet");
         assert_eq!(
             change.expect,

@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     moves_in: Gauge,
     moves_out: Gauge,
     move_pause: Histogram,
+    move_bytes: Counter,
 }
 
 /// The metrics of one lane.
@@ -75,6 +76,7 @@ impl Metrics {
                 "ringcast_moves_total",
                 "moves that made this node the owner of a slot",
             ),
+            move_bytes: counter("ringcast_move_bytes_total", "bytes of slots that were taken in"),
             moves_in: direction("in"),
             moves_out: direction("out"),
             move_pause: recorder.register_histogram(&key(pause), &METADATA),
@@ -190,6 +192,11 @@ impl Metrics {
     pub(crate) fn moved(&self, pause: Duration) {
         self.moves.increment(1);
         self.move_pause.record(pause);
+    }
+
+    /// A page of a slot came, or an answer without one.
+    pub(crate) fn page(&self, bytes: usize) {
+        self.move_bytes.increment(bytes as u64);
     }
 
     /// So many slots are on their way here, and so many away from here.

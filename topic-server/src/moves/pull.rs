@@ -85,7 +85,9 @@ async fn ask(
         Ok(Err(status)) => return Err(status.to_string()),
         Err(_) => return Err("no answer in time".to_owned()),
     };
-    moves.pace.took(encoded_bytes(&answer), Instant::now());
+    let bytes = encoded_bytes(&answer);
+    moves.pace.took(bytes, Instant::now());
+    shared.metrics.page(bytes);
     if answer.incarnation != owner.incarnation.0 {
         return Err(format!("answered by incarnation {}", answer.incarnation));
     }

@@ -16,13 +16,22 @@ use ringcast_proto::{Incarnation, NodeId};
 use ringcast_ring::{SlotOwner, SlotTable};
 use ringcast_ring_store::{AnyStore, Membership, NodeInfo, RingStore};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 
 use crate::PATIENCE;
 
-type Received = BTreeMap<Bytes, Vec<String>>;
+type Received = BTreeMap<Bytes, Topic>;
+
+/// What came of a topic, as clients would have seen it.
+#[derive(Default)]
+struct Topic {
+    epoch: Bytes,
+    offset: u64,
+    lines: Vec<String>,
+}
 
 pub(crate) struct Gateway {
     store: AnyStore,
@@ -45,20 +54,23 @@ impl Service for Deliveries {
         let incarnation = *self.incarnation.lock().unwrap();
         assert_eq!(call.header.unwrap().to_incarnation, incarnation);
         assert!(!call.entries.is_empty(), "an empty call");
+        let mut exceptions = Vec::new();
         self.received.send_modify(|received| {
-            for entry in call.entries {
-                let lines = received.entry(entry.topic).or_default();
-                lines.extend(entry.publications.iter().map(|publication| {
-                    format!(
-                        "{} {}",
-                        publication.offset,
-                        String::from_utf8_lossy(&publication.payload)
-                    )
-                }));
+            for (index, entry) in call.entries.into_iter().enumerate() {
+                let topic = received.entry(entry.topic.clone()).or_default();
+                if let Some(cursor) = topic.pass_on(&entry) {
+                    exceptions.push(v1::DeliverException {
+                        index: u32::try_from(index).unwrap(),
+                        status: v1::DeliverStatus::NeedFrom.into(),
+                        cursor: Some(cursor),
+                        owner_epoch: 0,
+                    });
+                }
             }
         });
         Ok(Response::new(v1::DeliverAnswer {
             incarnation,
+            exceptions,
             ..v1::DeliverAnswer::default()
         }))
     }
@@ -68,6 +80,29 @@ impl Service for Deliveries {
         _: Request<v1::ServerPublishRequest>,
     ) -> Result<Response<v1::ServerPublishReply>, Status> {
         Err(Status::unimplemented("nobody asks this one"))
+    }
+}
+
+impl Topic {
+    /// Takes what follows the cursor and skips what it has. What it needs first, if something is missing.
+    fn pass_on(&mut self, entry: &v1::DeliverEntry) -> Option<v1::Position> {
+        if self.epoch != entry.epoch {
+            (self.epoch, self.offset) = (entry.epoch.clone(), entry.prev_offset);
+        }
+        if entry.prev_offset > self.offset {
+            return Some(v1::Position {
+                epoch: self.epoch.clone(),
+                offset: self.offset,
+            });
+        }
+        for publication in &entry.publications {
+            if publication.offset > self.offset {
+                self.offset = publication.offset;
+                let payload = String::from_utf8_lossy(&publication.payload);
+                self.lines.push(format!("{} {payload}", publication.offset));
+            }
+        }
+        None
     }
 }
 
@@ -150,22 +185,26 @@ impl Gateway {
         }
     }
 
-    async fn client(&self, topic: &str) -> TopicServerClient<tonic::transport::Channel> {
+    pub(crate) async fn client(&self, topic: &str) -> TopicServerClient<tonic::transport::Channel> {
         let (table, owner) = self.owner(topic).await;
         TopicServerClient::new(grpc::channel(table.address(&owner.owner).unwrap()).unwrap())
     }
 
     /// Binds one member, again while the owner has not heard of this gateway or of its own role yet.
     pub(crate) async fn bind(&self, topic: &str, cursor: Option<u64>) -> v1::BindOutcome {
+        let cursor = cursor.map(|offset| v1::Position {
+            epoch: self.epochs.lock().unwrap()[topic].clone(),
+            offset,
+        });
+        self.bind_from(topic, cursor).await
+    }
+
+    pub(crate) async fn bind_from(&self, topic: &str, cursor: Option<v1::Position>) -> v1::BindOutcome {
         let seq = {
             let mut seq = self.seq.lock().unwrap();
             *seq += 1;
             *seq
         };
-        let cursor = cursor.map(|offset| v1::Position {
-            epoch: self.epochs.lock().unwrap()[topic].clone(),
-            offset,
-        });
         let again = async {
             loop {
                 let (table, owner) = self.owner(topic).await;
@@ -188,7 +227,10 @@ impl Gateway {
                 match self.client(topic).await.bind(call).await {
                     Ok(answer) => {
                         let outcome = answer.into_inner().outcomes.remove(0);
-                        if outcome.status() != v1::BindStatus::NotOwner {
+                        if !matches!(
+                            outcome.status(),
+                            v1::BindStatus::NotOwner | v1::BindStatus::Sealed
+                        ) {
                             return outcome;
                         }
                     }
@@ -208,16 +250,25 @@ impl Gateway {
     /// The offsets, once all are committed.
     pub(crate) async fn publish(&self, topic: &str, publishes: Vec<Publish>) -> Vec<u64> {
         let again = async {
+            let mut held: Option<Instant> = None;
             loop {
                 let (table, _) = self.owner(topic).await;
-                let slot = table.slot_of(topic.as_bytes()).0.into();
-                match self
-                    .call(self.header(topic).await, topic, slot, publishes.clone())
-                    .await
-                {
+                let slots = vec![v1::SlotPublishes {
+                    slot: table.slot_of(topic.as_bytes()).0.into(),
+                    owner_epoch: 0,
+                    publishes: publishes.clone(),
+                    held_ms: held.map_or(0, |held| {
+                        u32::try_from(held.elapsed().as_millis()).unwrap().max(1)
+                    }),
+                }];
+                match self.publish_slots(self.header(topic).await, topic, slots).await {
                     Ok(answer) if answer.slots[0].rest() == v1::SlotStatus::Ok => return answer,
-                    Ok(_) => {}
-                    Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+                    Ok(_) => held = held.or_else(|| Some(Instant::now())),
+                    // The life that was called is over, or has not heard of this gateway yet.
+                    Err(status) => assert!(
+                        matches!(status.code(), Code::Unavailable | Code::FailedPrecondition),
+                        "{status}"
+                    ),
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -245,6 +296,15 @@ impl Gateway {
             publishes,
             held_ms: 0,
         }];
+        self.publish_slots(header, topic, slots).await
+    }
+
+    async fn publish_slots(
+        &self,
+        header: CallHeader,
+        topic: &str,
+        slots: Vec<v1::SlotPublishes>,
+    ) -> Result<v1::PublishAnswer, Status> {
         let call = v1::PublishCall {
             header: Some(header),
             slots,
@@ -259,18 +319,30 @@ impl Gateway {
     /// The first `len` publications of the topic that were delivered.
     pub(crate) async fn receive(&self, topic: &str, len: usize) -> Vec<String> {
         let mut received = self.received.clone();
-        let enough =
-            received.wait_for(|received| received.get(topic.as_bytes()).is_some_and(|all| all.len() >= len));
+        let enough = received.wait_for(|received| {
+            received
+                .get(topic.as_bytes())
+                .is_some_and(|all| all.lines.len() >= len)
+        });
         let received = tokio::time::timeout(PATIENCE, enough)
             .await
             .expect("received in time")
             .unwrap();
-        received[topic.as_bytes()].clone()
+        received[topic.as_bytes()].lines.clone()
+    }
+
+    /// The epoch of what was delivered last.
+    pub(crate) fn epoch(&self, topic: &str) -> Bytes {
+        self.received.borrow()[topic.as_bytes()].epoch.clone()
     }
 
     /// How many publications were delivered in all.
     pub(crate) fn received(&self) -> usize {
-        self.received.borrow().values().map(Vec::len).sum()
+        self.received
+            .borrow()
+            .values()
+            .map(|topic| topic.lines.len())
+            .sum()
     }
 
     /// The gateways of the topic's members, as its owner tells people.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod gateway;
+mod moves;
+mod proxy;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,15 @@ struct Cluster {
 
 struct Server {
     readiness: watch::Receiver<Readiness>,
+    stop: CancellationToken,
     crash: AbortHandle,
+}
+
+impl Server {
+    /// Waits until it has ended.
+    async fn ended(&mut self) {
+        while self.readiness.changed().await.is_ok() {}
+    }
 }
 
 impl Cluster {
@@ -49,16 +59,26 @@ impl Cluster {
     }
 
     async fn start(&mut self, id: &str, expect: usize) -> Server {
-        let config = Config {
+        self.start_with(id, |config| config.expect_topic_servers = Some(expect))
+            .await
+    }
+
+    async fn start_with(&mut self, id: &str, change: impl FnOnce(&mut Config)) -> Server {
+        let mut config = Config {
             rpc_listen: ([127, 0, 0, 1], 0).into(),
-            expect_topic_servers: Some(expect),
             slots: 16,
             ..Config::new(NodeId::parse(id).unwrap(), self.store.clone())
         };
+        change(&mut config);
         let server = TopicServer::build(config, self.recorder.clone()).await.unwrap();
         let readiness = server.readiness();
-        let crash = self.servers.spawn(server.run(self.stop.clone()));
-        Server { readiness, crash }
+        let stop = self.stop.child_token();
+        let crash = self.servers.spawn(server.run(stop.clone()));
+        Server {
+            readiness,
+            stop,
+            crash,
+        }
     }
 
     async fn ready(server: &mut Server) {

@@ -20,6 +20,6 @@ mod wish;
 pub(crate) use follow::{Follow, Next};
 pub(crate) use loads::loads;
 pub(crate) use name::{fresh, who};
-pub(crate) use operator::Operator;
+pub(crate) use operator::{Operator, TRIES_MAX};
 pub(crate) use show::{brief, json, show};
 pub(crate) use wish::{Asked, node_id, weight};

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ringcast_proto::NodeId;
 use ringcast_ring::{PlanError, Snapshot, Wish};
 
-use crate::commands::plans::{Asked, Operator, brief, node_id, weight};
+use crate::commands::plans::{Asked, Operator, TRIES_MAX, brief, node_id, weight};
 use crate::output::{Output, count};
 
 /// What is to become of a node.
@@ -77,7 +77,7 @@ pub(crate) async fn change(mut operator: Operator, change: &Change, output: Outp
     if !confirmed(&operator.cluster.snapshot, change)? {
         return Ok(false);
     }
-    let committed = loop {
+    for _ in 0..TRIES_MAX {
         if let Some(running) = running(&operator.cluster.snapshot) {
             if !operator.wait_for_other(&running).await? {
                 return Ok(false);
@@ -91,17 +91,17 @@ pub(crate) async fn change(mut operator: Operator, change: &Change, output: Outp
                 for warning in &planned.plan.warnings {
                     eprintln!("warning: {warning}");
                 }
-                break committed;
+                return match operator.finish(committed).await? {
+                    Some(outcome) => outcome.print(output).map(|()| true),
+                    None => Ok(false),
+                };
             }
             // Somebody else was faster: with what the ring is now, again.
-            Err(PlanError::Running(_) | PlanError::Stale { .. } | PlanError::NoSuchPlan(_)) => {}
+            Err(PlanError::Running(_) | PlanError::Stale { .. }) => {}
             Err(error) => return Err(operator.refused(&planned.id, error)),
         }
-    };
-    match operator.finish(committed).await? {
-        Some(outcome) => outcome.print(output).map(|()| true),
-        None => Ok(false),
     }
+    bail!("others were faster {TRIES_MAX} times: see `ringcast ring history`")
 }
 
 fn running(snapshot: &Snapshot) -> Option<ringcast_proto::record::PlanId> {

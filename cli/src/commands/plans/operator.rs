@@ -20,7 +20,7 @@ use super::{Follow, fresh, loads, who};
 use crate::cluster::Cluster;
 
 /// Whoever meets this many changes by others in a row had better look at what is going on.
-const TRIES_MAX: u32 = 16;
+pub(crate) const TRIES_MAX: u32 = 16;
 
 /// See the module.
 pub(crate) struct Operator {
@@ -41,6 +41,8 @@ pub(crate) struct Planned {
 pub(crate) struct Committed {
     id: PlanId,
     aborted: Option<PlanId>,
+    /// The records it was decided on.
+    before: Snapshot,
     since: Revision,
     began: Instant,
 }
@@ -73,7 +75,9 @@ impl Operator {
             }
             let id = fresh(plan.base_version);
             let change = ringcast_ring::save(snapshot, &id, &plan, fresh_op());
-            if self.cluster.change(change).await?.is_some() {
+            let is_saved = self.cluster.change(change).await?.is_some();
+            self.cluster.reload().await?;
+            if is_saved {
                 let pinned: Vec<Pinned> = asked.iter().filter_map(|asked| asked.pinned(&table)).collect();
                 let mut pins = Vec::new();
                 for pinned in pinned {
@@ -81,7 +85,6 @@ impl Operator {
                 }
                 return Ok(Planned { id, plan, pins });
             }
-            self.cluster.reload().await?;
         }
         bail!("the ring changes faster than a plan can be made: see `ringcast ring history`")
     }
@@ -95,6 +98,7 @@ impl Operator {
                 Ok(change) => change,
                 Err(error) => return Ok(Err(error)),
             };
+            let before = self.cluster.snapshot.clone();
             let done = self.cluster.change(change).await?;
             self.cluster.reload().await?;
             // Of a change whose outcome was unknown the conflict with itself tells nothing, but its record does.
@@ -105,6 +109,7 @@ impl Operator {
                 return Ok(Ok(Committed {
                     id: id.clone(),
                     aborted: None,
+                    before,
                     since: done.unwrap_or(self.cluster.snapshot.revision),
                     began,
                 }));
@@ -124,6 +129,7 @@ impl Operator {
             let snapshot = &self.cluster.snapshot;
             let undo = fresh(snapshot.ring().map_or(0, |ring| ring.version));
             let (aborted, change) = ringcast_ring::abort(snapshot, &undo, &self.who, at, fresh_op())?;
+            let before = self.cluster.snapshot.clone();
             let done = self.cluster.change(change).await?;
             self.cluster.reload().await?;
             let is_mine = |history: &History| history.plan.as_ref() == Some(&undo);
@@ -131,6 +137,7 @@ impl Operator {
                 return Ok(Committed {
                     id: undo,
                     aborted: Some(aborted),
+                    before,
                     since: done.unwrap_or(self.cluster.snapshot.revision),
                     began,
                 });
@@ -154,7 +161,7 @@ impl Operator {
         );
         let since = self.cluster.snapshot.revision;
         let mut follow = Follow::start(&self.cluster, self.interrupt.clone());
-        let over = until_over(&mut follow, running, since).await?;
+        let over = until_over(&mut follow, running, &self.cluster.snapshot, since).await?;
         if matches!(over, Over::Interrupted) {
             eprintln!("nothing was committed; plan {} goes on", running.0);
             return Ok(false);
@@ -168,6 +175,7 @@ impl Operator {
         let Committed {
             id,
             aborted,
+            before,
             since,
             began,
         } = committed;
@@ -186,7 +194,7 @@ impl Operator {
             return Ok(Some(outcome));
         }
         let mut follow = Follow::start(&self.cluster, self.interrupt.clone());
-        let (end, snapshot) = match until_over(&mut follow, &id, since).await? {
+        let (end, snapshot) = match until_over(&mut follow, &id, &before, since).await? {
             Over::Done(end, snapshot) => (end, snapshot),
             Over::Interrupted => {
                 eprintln!(

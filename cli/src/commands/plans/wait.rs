@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use ringcast_proto::NodeId;
-use ringcast_proto::record::PlanId;
+use ringcast_proto::record::{Plan, PlanId};
 
 use ringcast_ring::{NodeState, Progress, Revision, Snapshot, Status, progress};
 
@@ -38,8 +38,13 @@ pub(crate) struct End {
     pub(crate) targets: BTreeSet<NodeId>,
 }
 
-/// Shows how far the plan is until it is over, from the records at `since` on.
-pub(crate) async fn until_over(follow: &mut Follow, id: &PlanId, since: Revision) -> Result<Over> {
+/// Shows how far the plan is until it is over, from the records at `since` on; it was committed to those of `before`.
+pub(crate) async fn until_over(
+    follow: &mut Follow,
+    id: &PlanId,
+    before: &Snapshot,
+    since: Revision,
+) -> Result<Over> {
     let mut bar = Bar::start(id);
     let mut away = Away::default();
     let mut stall = Stall::new();
@@ -54,7 +59,9 @@ pub(crate) async fn until_over(follow: &mut Follow, id: &PlanId, since: Revision
                 id.0
             )
         };
-        away.look(&snapshot, id);
+        for owners in [before, &snapshot] {
+            away.look(owners, snapshot.plan(id));
+        }
         if !now.running {
             let (moved, targets) = away.came_home(&snapshot, id);
             let skipped = now.finished.map_or(0, |finished| finished.skipped);
@@ -82,9 +89,9 @@ pub(crate) async fn until_over(follow: &mut Follow, id: &PlanId, since: Revision
 struct Away(BTreeSet<ringcast_proto::Slot>);
 
 impl Away {
-    fn look(&mut self, snapshot: &Snapshot, id: &PlanId) {
-        for planned in snapshot.plan(id).iter().flat_map(|plan| &plan.moves) {
-            let owner = snapshot.slot(planned.slot).map(|(_, record)| &record.owner.node);
+    fn look(&mut self, owners: &Snapshot, plan: Option<&Plan>) {
+        for planned in plan.iter().flat_map(|plan| &plan.moves) {
+            let owner = owners.slot(planned.slot).map(|(_, record)| &record.owner.node);
             if owner != Some(&planned.to) {
                 self.0.insert(planned.slot);
             }
@@ -178,8 +185,9 @@ mod tests {
     #[test]
     fn only_slots_that_were_seen_elsewhere_count_as_moved() {
         let mut away = Away::default();
-        away.look(&snapshot(&HALF_DONE), &plan());
-        assert_eq!(away.came_home(&snapshot(&HALF_DONE), &plan()).0, 0);
+        let half_done = snapshot(&HALF_DONE);
+        away.look(&half_done, half_done.plan(&plan()));
+        assert_eq!(away.came_home(&half_done, &plan()).0, 0);
         let mut later = HALF_DONE.to_vec();
         let there = r#"{"owner_epoch":2,"base":1,"owner":{"node":"ts-2","inc":3},"cause":"swap"}"#;
         later.push(("slot/1", there));

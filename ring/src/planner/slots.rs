@@ -39,7 +39,11 @@ impl Planner {
             let held_by = |id| layout.ring().number(id).map_or(Holder::Elsewhere, Holder::Node);
             holders.push(match standing {
                 Standing::Unborn => Holder::Vacant,
-                Standing::Owned(_, record) => held_by(&record.owner.node),
+                // Whoever will have it has no room for another in its place.
+                Standing::Owned(_, record) => {
+                    let planned = view.planned(slot).filter(|to| view.can_take(to));
+                    held_by(planned.unwrap_or(&record.owner.node))
+                }
                 // A pair is never skipped while it may live.
                 Standing::Lost(_, record) if record.replica.is_some() => Holder::Elsewhere,
                 Standing::Lost(revision, record) => {

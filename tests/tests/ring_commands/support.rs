@@ -9,8 +9,12 @@ use ringcast_tests::{Client, Cluster, cli, process, wait};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-/// How long a command may take that moves a third of all slots, in a debug build on a busy machine.
+/// How long a command may take that moves many slots, in a debug build on a busy machine.
 pub(crate) const MOVED_WITHIN: Duration = Duration::from_secs(90);
+
+/// Enough to be moved in pairs and batches, few enough for many clusters on one machine.
+pub(crate) const SLOTS: u16 = 256;
+pub(crate) const SLOTS_LARGE: u16 = 600;
 
 /// Topics of a test: enough that every node owns some, and as many as one client may join.
 pub(crate) const TOPICS: usize = 90;
@@ -20,8 +24,18 @@ pub(crate) fn topic(number: usize) -> String {
 }
 
 pub(crate) async fn start() -> Result<Cluster> {
+    start_of(SLOTS).await
+}
+
+/// A cluster in which a plan takes long enough that something can happen on the way.
+pub(crate) async fn start_large() -> Result<Cluster> {
+    start_of(SLOTS_LARGE).await
+}
+
+async fn start_of(slots: u16) -> Result<Cluster> {
     Cluster::start(Shape {
         gateways: 1,
+        slots: Some(slots),
         ..Shape::default()
     })
     .await

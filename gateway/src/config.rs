@@ -11,6 +11,7 @@ use ringcast_proto::NodeId;
 use ringcast_ring_store::AnyStore;
 
 use crate::authenticate::{Anonymous, Authenticate};
+use crate::hub::Pace;
 
 /// How a gateway is set up. [`Config::new`] has the defaults of every field.
 #[derive(Debug, Clone)]
@@ -39,7 +40,13 @@ pub struct Config {
     pub connections_max: usize,
     /// Who may connect, and as whom.
     pub authenticate: Arc<dyn Authenticate>,
+    /// When the gateway ends, the clients of a full one are let go over this time, so that they do not come back all at
+    /// once; up to 200 go at once in any case. Zero: all do.
+    pub drain: Duration,
 }
+
+/// What a gateway takes to end beside [`Config::drain`]: closing handshakes, its tasks, its lease.
+const END_REST: Duration = Duration::from_millis(1200);
 
 impl Config {
     /// A gateway on free ports of loopback that lets everybody in.
@@ -59,6 +66,16 @@ impl Config {
             idle_timeout: Duration::from_secs(60),
             connections_max: 20_000,
             authenticate: Arc::new(Anonymous),
+            drain: Duration::from_secs(5),
         }
+    }
+
+    /// How long the gateway takes to end at most, from the moment it is asked to. Whoever kills what does not end has to
+    /// wait longer.
+    #[must_use]
+    pub fn end_max(&self) -> Duration {
+        self.drain
+            .max(Pace::new(self.drain, self.connections_max).answers())
+            + END_REST
     }
 }

@@ -3,6 +3,8 @@
 //! *Invariant:* it waits for nobody. Connections, lanes and the ring wait for it, each at the bounded mailbox.
 //! Leaves out: every decision about the protocol (`ringcast-gateway-core`).
 
+mod leaving;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use crate::connection::{Connection, Overdue};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::outbox::Pushed;
+use leaving::Leaving;
+pub(crate) use leaving::Pace;
 
 /// What waits for the hub; at the bound whoever sends waits, which is how a flood stays in its sockets.
 const MAILBOX_LEN: usize = 4096;
@@ -52,6 +56,10 @@ enum Command {
     },
     Closed {
         session: SessionId,
+    },
+    Retire {
+        sessions: Vec<SessionId>,
+        until: Millis,
     },
     Table(Arc<SlotTable>),
     Registered(Incarnation),
@@ -135,6 +143,15 @@ impl Hub {
         answered.await.map_err(|_| HubGone)
     }
 
+    /// Ends these sessions when all that was sent before has been taken; they come back where there is no room.
+    fn retire(&self, sessions: Vec<SessionId>, until: Millis) -> Result<(), Vec<SessionId>> {
+        let sent = self.mailbox.try_send(Command::Retire { sessions, until });
+        sent.map_err(|refused| match refused.into_inner() {
+            Command::Retire { sessions, .. } => sessions,
+            _ => Vec::new(),
+        })
+    }
+
     async fn send(&self, command: Command) -> Result<(), HubGone> {
         self.mailbox.send(command).await.map_err(|_| HubGone)
     }
@@ -150,14 +167,22 @@ pub(crate) struct State {
     lanes: Lanes,
     metrics: Arc<Metrics>,
     idle_timeout: Duration,
-    draining: bool,
+    pace: Pace,
+    /// Set from the moment on at which all clients are to go.
+    leaving: Option<Leaving>,
     effects: Vec<Effect>,
     /// Connections whose outbox was empty before this turn.
     unwritten: Vec<Arc<Connection>>,
 }
 
 impl State {
-    pub(crate) fn new(core: Gateway, lanes: Lanes, metrics: Arc<Metrics>, idle_timeout: Duration) -> State {
+    pub(crate) fn new(
+        core: Gateway,
+        lanes: Lanes,
+        metrics: Arc<Metrics>,
+        idle_timeout: Duration,
+        pace: Pace,
+    ) -> State {
         State {
             core,
             connections: HashMap::new(),
@@ -167,26 +192,40 @@ impl State {
             lanes,
             metrics,
             idle_timeout,
-            draining: false,
+            pace,
+            leaving: None,
             effects: Vec::new(),
             unwritten: Vec::new(),
         }
     }
 
-    /// Works until `stop`. From `drain` on every connection is closed with 1012, and new ones at once.
-    pub(crate) async fn run(mut self, inbox: Inbox, drain: CancellationToken, stop: CancellationToken) {
+    /// Works until `stop`. From `drain` on every connection is closed with 1012 at the gateway's pace, and new ones at
+    /// once; when all have their close frame, `let_go` is cancelled.
+    pub(crate) async fn run(
+        mut self,
+        inbox: Inbox,
+        drain: CancellationToken,
+        let_go: CancellationToken,
+        stop: CancellationToken,
+    ) {
         let Inbox(mut inbox) = inbox;
         let mut waiting = Vec::with_capacity(BATCH_LEN);
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let deadline = self.core.deadline();
+            let batch_due = self.leaving.as_ref().and_then(Leaving::due);
             tokio::select! {
                 biased;
                 // The process ends.
                 () = stop.cancelled() => return,
                 // The process is about to end: once.
-                () = drain.cancelled(), if !self.draining => self.drain(clock::now()),
+                () = drain.cancelled(), if self.leaving.is_none() => {
+                    let clients = self.connections.keys().copied();
+                    self.leaving = Some(Leaving::new(self.pace, clients, clock::now()));
+                }
+                // The next clients are to go.
+                () = until(batch_due) => self.let_batch_go(clock::now()),
                 // Once a second.
                 _ = sweep.tick() => self.sweep(clock::now()),
                 // The core has a retry or a deadline.
@@ -205,13 +244,16 @@ impl State {
             self.perform(now);
             self.write().await;
             self.metrics.core(self.core.counts(), self.core.joined());
+            if self.core.retiring() == 0 && self.leaving.as_ref().is_some_and(Leaving::is_over) {
+                let_go.cancel();
+            }
         }
     }
 
     fn take(&mut self, command: Command, now: Millis) {
         let input = match command {
             Command::Open { connection, subject } => {
-                if self.draining {
+                if self.leaving.is_some() {
                     connection.close(1012, "shutting down", now);
                 }
                 let (session, serializer) = (connection.session(), connection.serializer());
@@ -229,6 +271,7 @@ impl State {
                 self.metrics.connections(self.connections.len());
                 Input::Closed { session }
             }
+            Command::Retire { sessions, until } => return self.retire(sessions, until, now),
             Command::Table(table) => {
                 self.lanes.follow(&table);
                 Input::Table(table)
@@ -285,8 +328,17 @@ impl State {
                         connection.resume();
                     }
                 }
-                Effect::Bind(call, node, binds) => self.lanes.bind(call, node, binds),
-                Effect::Publish(call, node, slots) => self.lanes.publish(call, node, slots),
+                Effect::Bind(call, node, binds) => {
+                    let waited = self.waited(call, now);
+                    self.metrics.bind_lane().leaves(binds.len(), waited);
+                    self.lanes.bind(call, node, binds);
+                }
+                Effect::Publish(call, node, slots) => {
+                    let publishes = slots.iter().map(|slot| slot.publishes.len()).sum();
+                    let waited = self.waited(call, now);
+                    self.metrics.publish_lane().leaves(publishes, waited);
+                    self.lanes.publish(call, node, slots);
+                }
                 // Whoever asked may have given up; then nobody needs the answer.
                 Effect::Delivered(call, answer) => {
                     self.delivering.remove(&call).map(|waiter| waiter.send(answer));
@@ -324,11 +376,35 @@ impl State {
         }
     }
 
-    fn drain(&mut self, now: Millis) {
-        self.draining = true;
-        for connection in self.connections.values() {
-            connection.close(1012, "shutting down", now);
+    /// Reads no more of the next clients, and lets them go behind what the mailbox holds of them already.
+    fn let_batch_go(&mut self, now: Millis) {
+        let Some(leaving) = &mut self.leaving else { return };
+        let (sessions, until) = leaving.batch(now);
+        for connection in sessions
+            .iter()
+            .filter_map(|session| self.connections.get(session))
+        {
+            connection.pause();
         }
+        if let Err(refused) = self.lanes.hub().retire(sessions, until) {
+            // Who is that busy has to go as well.
+            self.retire(refused, until, now);
+        }
+    }
+
+    fn retire(&mut self, sessions: Vec<SessionId>, until: Millis, now: Millis) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.taken();
+        }
+        for session in sessions {
+            self.core
+                .apply(Input::Retire { session, until }, now, &mut self.effects);
+        }
+    }
+
+    fn waited(&self, call: CallId, now: Millis) -> Option<Duration> {
+        let since = self.core.waiting_since(call)?;
+        Some(now.since(since))
     }
 
     fn next_call(&mut self) -> CallId {

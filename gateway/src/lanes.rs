@@ -75,12 +75,17 @@ impl Lanes {
         self.life = life;
     }
 
+    /// The hub that hears of outcomes.
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     pub(crate) fn store_connected(&self) -> bool {
         self.cluster.store_connected()
     }
 
-    /// Keeps a lane to every owner of a slot that is registered, and to no node that is not registered. A node is
-    /// reached for as long as its lane is there, also while it owns nothing: it is greeted once a lane.
+    /// Keeps a lane to every topic server that is registered, also to one that owns nothing yet: the first slot that
+    /// moves there finds it connected. A node is reached for as long as its lane is there: it is greeted once a lane.
     pub(crate) fn follow(&mut self, table: &SlotTable) {
         self.lanes.retain(|node, lane| {
             let stays = table.address(node) == Some(&lane.address);
@@ -89,12 +94,9 @@ impl Lanes {
             }
             stays
         });
-        for owner in table.owners() {
-            let Some(address) = table.address(&owner) else {
-                continue;
-            };
-            if !self.lanes.contains_key(&owner) {
-                self.connect(owner, address);
+        for (server, address) in table.topic_servers() {
+            if !self.lanes.contains_key(&server) {
+                self.connect(server, address);
             }
         }
     }
@@ -129,7 +131,12 @@ impl Lanes {
                         header: Some(header),
                         slots,
                     });
-                    answer(client.publish(request).await)
+                    let left_at = tokio::time::Instant::now();
+                    let answered = answer(client.publish(request).await);
+                    if answered.is_ok() {
+                        metrics.published(left_at.elapsed());
+                    }
+                    answered
                 }
             };
             count_failure(&metrics, &outcome);
@@ -350,12 +357,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_owner_is_reached_for_as_long_as_its_lane_is_there() {
+    async fn a_topic_server_is_reached_for_as_long_as_its_lane_is_there() {
         let store = AnyStore::Memory(Memory::start().unwrap());
         let (mut lanes, cluster, _membership, _stop) = gateway(&store).await;
 
         let both = ["ts-1", "ts-2"];
         lanes.follow(&table("ts-1", &both));
+        assert_eq!(lanes.lanes.len(), 2, "also to the one that owns nothing yet");
         cluster.reached(owner("ts-1"));
         lanes.follow(&table("ts-2", &both));
         lanes.follow(&table("ts-1", &both));

@@ -1,8 +1,9 @@
 //! What a gateway counts, each with the label `node` and none that a client can choose.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use ringcast_gateway_core::gateway::Counts;
 use ringcast_proto::NodeId;
 
@@ -22,6 +23,25 @@ pub(crate) struct Metrics {
     undecodable: Counter,
     calls_failed: Counter,
     handshakes_refused: [Counter; Refusal::REASONS.len()],
+    publish_lane: LaneMetrics,
+    bind_lane: LaneMetrics,
+    publish_seconds: Histogram,
+}
+
+/// The calls of one kind to topic servers.
+pub(crate) struct LaneMetrics {
+    batch_entries: Histogram,
+    wait_seconds: Histogram,
+}
+
+impl LaneMetrics {
+    /// A call leaves with so many entries; the first of them had waited so long, if it leaves for the first time.
+    pub(crate) fn leaves(&self, entries: usize, waited: Option<Duration>) {
+        self.batch_entries.record(entries as f64);
+        if let Some(waited) = waited {
+            self.wait_seconds.record(waited);
+        }
+    }
 }
 
 impl std::fmt::Debug for Metrics {
@@ -52,7 +72,28 @@ impl Metrics {
             let labels = vec![label(), Label::from_static_parts("reason", reason)];
             recorder.register_counter(&Key::from_parts(refused, labels), &metadata)
         };
+        let (batch, wait) = ("ringcast_lane_batch_entries", "ringcast_lane_wait_seconds");
+        let histogram = |name: &'static str, labels| {
+            recorder.register_histogram(&Key::from_parts(name, labels), &metadata)
+        };
+        let about = "Publishes, binds or deliveries in a call to another node.";
+        recorder.describe_histogram(batch.into(), Some(Unit::Count), about.into());
+        let about = "How long the first of them had waited for the lane.";
+        recorder.describe_histogram(wait.into(), Some(Unit::Seconds), about.into());
+        let round_trip = "ringcast_publish_seconds";
+        let about = "From a call with publishes to its answer.";
+        recorder.describe_histogram(round_trip.into(), Some(Unit::Seconds), about.into());
+        let lane = |call: &'static str| {
+            let labels = || vec![label(), Label::from_static_parts("call", call)];
+            LaneMetrics {
+                batch_entries: histogram(batch, labels()),
+                wait_seconds: histogram(wait, labels()),
+            }
+        };
         Arc::new(Metrics {
+            publish_lane: lane("publish"),
+            bind_lane: lane("bind"),
+            publish_seconds: histogram(round_trip, vec![label()]),
             connections: gauge("ringcast_connections", "WebSocket connections."),
             sessions_joined: gauge(
                 "ringcast_sessions_joined",
@@ -91,6 +132,18 @@ impl Metrics {
         self.leaves.absolute(counts.joins.saturating_sub(joined as u64));
         self.client_publishes.absolute(counts.client_publishes);
         self.deliveries.absolute(counts.deliveries);
+    }
+
+    pub(crate) fn publish_lane(&self) -> &LaneMetrics {
+        &self.publish_lane
+    }
+
+    pub(crate) fn bind_lane(&self) -> &LaneMetrics {
+        &self.bind_lane
+    }
+
+    pub(crate) fn published(&self, took: Duration) {
+        self.publish_seconds.record(took);
     }
 
     pub(crate) fn store_connected(&self, connected: bool) {

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::http::{self, Edge};
-use crate::hub::{self, State};
+use crate::hub::{self, Pace, State};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::ring::{self, Cluster, Readiness};
@@ -30,7 +30,7 @@ const LEASE_TTL: Duration = Duration::from_secs(3);
 /// A taken id is asked for so long: a restart after a crash keeps its id.
 const ID_PATIENCE: Duration = Duration::from_secs(6);
 /// So long clients have to take their close frame and answer it, before the lease is given back.
-const DRAIN_MAX: Duration = Duration::from_millis(700);
+const CLOSE_MAX: Duration = Duration::from_millis(500);
 /// So long what is left has to end after that.
 const STOP_MAX: Duration = Duration::from_millis(300);
 /// Giving the lease back; the store lets it run out otherwise.
@@ -203,15 +203,18 @@ impl Gateway {
             namespaces: config.namespaces,
             limits: config.limits,
         };
+        let pace = Pace::new(config.drain, config.connections_max);
         let state = State::new(
             core::Gateway::new(core_config, entropy),
             lanes,
             metrics.clone(),
             config.idle_timeout,
+            pace,
         );
+        let let_go = CancellationToken::new();
         let mut hub_task = tasks.spawn(
             state
-                .run(inbox, draining.clone(), ended.clone())
+                .run(inbox, draining.clone(), let_go.clone(), ended.clone())
                 .in_current_span(),
         );
         let follow = ring::follow(Arc::clone(&cluster), hub.clone());
@@ -254,7 +257,14 @@ impl Gateway {
             },
         };
         draining.cancel();
-        end("connections", &clients, DRAIN_MAX).await;
+        let let_go = tokio::time::timeout(config.drain.max(pace.answers()), let_go.cancelled());
+        tokio::select! {
+            biased;
+            // Nobody is left.
+            () = all_gone(&clients) => {}
+            // Everybody has a close frame, or the hub is late.
+            _ = let_go => end("connections", &clients, CLOSE_MAX).await,
+        }
         ended.cancel();
         end("tasks", &tasks, STOP_MAX).await;
         result
@@ -293,10 +303,14 @@ async fn until(ended: CancellationToken, task: impl Future<Output = ()>) {
     ended.run_until_cancelled(task).await;
 }
 
+async fn all_gone(tasks: &TaskTracker) {
+    tasks.close();
+    tasks.wait().await;
+}
+
 /// Waits for what should end by itself, and names what did not.
 async fn end(what: &str, tasks: &TaskTracker, patience: Duration) {
-    tasks.close();
-    if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(patience, all_gone(tasks)).await.is_err() {
         tracing::warn!(left = tasks.len(), "not all {what} ended in time");
     }
 }

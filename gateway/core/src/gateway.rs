@@ -214,6 +214,12 @@ impl Gateway {
         self.joined
     }
 
+    /// Sessions that are to end and whose answers are not there yet.
+    #[must_use]
+    pub fn retiring(&self) -> usize {
+        self.retiring.len()
+    }
+
     /// What it has done so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

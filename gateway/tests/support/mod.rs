@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 mod owner;
+mod recorded;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use client::{Client, Raw};
 use owner::Owner;
+pub(crate) use recorded::Recorded;
 
 /// Nothing in these tests takes longer unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
@@ -37,6 +39,8 @@ pub(crate) struct World {
     pub(crate) rpc_address: SocketAddr,
     pub(crate) readiness: Readiness,
     pub(crate) store: AnyStore,
+    pub(crate) owner: Owner,
+    pub(crate) recorded: Recorded,
     stop: CancellationToken,
     running: JoinHandle<Result<(), RunError>>,
     _owner: Membership,
@@ -58,7 +62,8 @@ impl World {
         );
         let mut config = Config::new(NodeId::parse("gw-1").unwrap(), store.clone());
         change(&mut config);
-        let gateway = Gateway::build(config, &NoMetrics).await.unwrap();
+        let recorded = Recorded::default();
+        let gateway = Gateway::build(config, &recorded).await.unwrap();
         let (address, rpc_address, readiness) =
             (gateway.address(), gateway.rpc_address(), gateway.readiness());
         assert_eq!(readiness.reasons(), ["not registered yet"]);
@@ -76,7 +81,7 @@ impl World {
             grpc::channel(&rpc_address.to_string()).unwrap(),
         ));
         let serving = grpc::server().serve_with_incoming_shutdown(
-            TopicServerServer::new(owner),
+            TopicServerServer::new(owner.clone()),
             TcpListenerStream::new(listener),
             stop.clone().cancelled_owned(),
         );
@@ -88,6 +93,8 @@ impl World {
             rpc_address,
             readiness,
             store,
+            owner,
+            recorded,
             stop,
             running,
             _owner: membership,
@@ -215,22 +222,4 @@ async fn birth(store: &AnyStore, owner: NodeRef) {
         op: fresh_op(),
     };
     store.compare_and_swap(change).await.unwrap();
-}
-
-/// A recorder that forgets.
-struct NoMetrics;
-
-impl metrics::Recorder for NoMetrics {
-    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
-    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
-    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
-    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
-        metrics::Counter::noop()
-    }
-    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::noop()
-    }
-    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
-        metrics::Histogram::noop()
-    }
 }

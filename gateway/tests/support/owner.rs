@@ -14,20 +14,24 @@ const EPOCH: &[u8] = b"epoch1";
 
 /// What the owner knows of a topic.
 #[derive(Default)]
-pub(super) struct Owned {
+pub(crate) struct Owned {
     head: u64,
     sent: u64,
 }
 
 /// The owner of all slots: one offset sequence a topic, one member group, no history.
 #[derive(Clone, Default)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     pub(super) incarnation: u64,
     pub(super) gateway: Arc<Mutex<Option<GatewayClient<tonic::transport::Channel>>>>,
     pub(super) topics: Arc<Mutex<BTreeMap<Bytes, Owned>>>,
     pub(super) header: Arc<Mutex<Option<v1::CallHeader>>>,
     pub(super) tasks: TaskTracker,
     pub(super) lane: Arc<tokio::sync::Mutex<()>>,
+    /// While a test holds it, nothing that is published is answered.
+    pub(crate) gate: Arc<tokio::sync::Mutex<()>>,
+    /// Told of every call with publishes.
+    pub(crate) asked: Arc<tokio::sync::Notify>,
 }
 
 impl Owner {
@@ -77,6 +81,8 @@ impl Owner {
 #[tonic::async_trait]
 impl TopicServer for Owner {
     async fn publish(&self, call: Request<v1::PublishCall>) -> Result<Response<v1::PublishAnswer>, Status> {
+        self.asked.notify_one();
+        drop(self.gate.lock().await);
         let slots = call.into_inner().slots;
         let (answers, entries): (Vec<_>, Vec<_>) = slots.iter().map(|slot| self.publish_all(slot)).unzip();
         let header = self.header.lock().unwrap().clone();

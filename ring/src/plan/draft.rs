@@ -169,7 +169,9 @@ impl Draft {
         let owns = |member: &RingNode| {
             member.state == RingNodeState::Up
                 && (member.weight * f64::from(ring.vnodes_per_weight)).round() > 0.0
-                && snapshot.topic_server(&member.id).is_some()
+                && snapshot
+                    .topic_server(&member.id)
+                    .is_some_and(|record| !record.leaving)
         };
         if self.after.nodes.iter().any(owns) {
             return Ok(());

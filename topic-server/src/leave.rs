@@ -28,21 +28,42 @@ const NAMED_MAX: usize = 32;
 
 /// Waits until this node owns nothing, or need not wait any longer.
 pub(crate) async fn drained(shared: &Shared, mirror: &Mirror, deadline: Duration) {
-    let node = shared.lease.node().node;
-    if !deadline.is_zero() {
-        let why = timeout(deadline, drain(shared, mirror))
-            .await
-            .unwrap_or("they did not move in time");
-        let left = owned(&mirror.snapshot(), &node);
-        if !left.is_empty() {
-            let named: Vec<u16> = left.iter().take(NAMED_MAX).map(|slot| slot.0).collect();
-            tracing::warn!(slots = left.len(), ?named, why, "ending although it owns slots");
+    if deadline.is_zero() {
+        return;
+    }
+    let end = timeout(deadline, drain(shared, mirror)).await;
+    let left = owned(&mirror.snapshot(), &shared.lease.node().node);
+    let named: Vec<u16> = left.iter().take(NAMED_MAX).map(|slot| slot.0).collect();
+    match end {
+        Ok(End::Empty) => tracing::info!("left all slots to others"),
+        // So it is when a cluster is stopped as a whole.
+        Ok(End::Alone) => tracing::info!(slots = left.len(), "nobody is there to leave slots to"),
+        Ok(End::StoreAway) => {
+            tracing::warn!(
+                slots = left.len(),
+                ?named,
+                "slots left behind: the ring store is away"
+            );
         }
+        Err(_) => tracing::warn!(
+            slots = left.len(),
+            ?named,
+            "slots left behind: they did not move in time"
+        ),
     }
 }
 
 /// Why there is nothing more to wait for.
-async fn drain(shared: &Shared, mirror: &Mirror) -> &'static str {
+enum End {
+    /// Nothing is owned any more.
+    Empty,
+    /// No other node can take slots.
+    Alone,
+    /// Nothing can be written, and nothing is heard.
+    StoreAway,
+}
+
+async fn drain(shared: &Shared, mirror: &Mirror) -> End {
     let mut snapshots = mirror.subscribe();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     let mut heard = Instant::now();
@@ -52,15 +73,15 @@ async fn drain(shared: &Shared, mirror: &Mirror) -> &'static str {
         let me = shared.lease.node();
         let left = owned(&snapshot, &me.node).len();
         if left == 0 {
-            return "none is left";
+            return End::Empty;
         }
         if !has_target(&snapshot, &me.node) {
-            return "no other node can take them";
+            return End::Alone;
         }
         if mirror.connected() {
             heard = Instant::now();
         } else if heard.elapsed() > STORE_PATIENCE {
-            return "the ring store is away";
+            return End::StoreAway;
         }
         if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) && left != shown {
             tracing::info!(slots = left, "leaving: slots are moved away");
@@ -74,7 +95,7 @@ async fn drain(shared: &Shared, mirror: &Mirror) -> &'static str {
             },
             // The records changed. Nobody shows any more: the server ends.
             changed = snapshots.changed() => if changed.is_err() {
-                return "the records are not followed any more";
+                return End::StoreAway;
             },
         }
     }

@@ -71,3 +71,83 @@ fn told(swap: &Swap, outcome: Result<Revision, Refused>) -> Vec<Input> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ringcast_proto::record::{Cause, SlotRecord};
+    use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch};
+    use ringcast_ring::{Op, Stored};
+
+    use super::*;
+
+    fn node(id: &str) -> NodeRef {
+        NodeRef {
+            node: NodeId::parse(id).unwrap(),
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn owned_by(id: &str, owner_epoch: u64) -> SlotRecord {
+        SlotRecord {
+            owner_epoch: OwnerEpoch(owner_epoch),
+            base: OwnerEpoch(1),
+            owner: node(id),
+            replica: None,
+            moving: None,
+            cause: Cause::Swap,
+            rest: Default::default(),
+        }
+    }
+
+    /// What the slot is told, as words.
+    fn told_as(outcome: Result<Revision, Refused>) -> Vec<String> {
+        let swap = Swap {
+            revision: Revision(10),
+            owner: node("ts-1"),
+            target: node("ts-2"),
+            record: owned_by("ts-2", 5),
+        };
+        let word = |input| match input {
+            Input::Record {
+                revision, record, me, ..
+            } => {
+                assert_eq!(me, node("ts-1"));
+                format!(
+                    "{revision}: {} owns it at {}",
+                    record.owner.node, record.owner_epoch
+                )
+            }
+            Input::SwapRefused(revision) => format!("{revision}: refused"),
+            other => panic!("{other:?}"),
+        };
+        told(&swap, outcome).into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_swap_that_was_made_is_told_as_the_record_it_wrote() {
+        assert_eq!(told_as(Ok(Revision(11))), ["11: ts-2 owns it at 5"]);
+    }
+
+    #[test]
+    fn a_swap_that_may_have_been_made_and_written_over_is_not_refused_before_what_stands_now_is_told() {
+        let stored = Stored {
+            revision: Revision(14),
+            op: Op("another".to_owned()),
+            record: Record::Slot(owned_by("ts-3", 6)),
+        };
+        let conflict = Refused::Conflict(vec![(Key::Slot(Slot(7)), Some(stored))]);
+        assert_eq!(told_as(Err(conflict)), ["14: ts-3 owns it at 6", "10: refused"]);
+    }
+
+    #[test]
+    fn a_swap_that_was_certainly_not_made_is_refused() {
+        let guard = Refused::Guard(Guard::Alive(node("ts-2")));
+        for refused in [
+            guard,
+            Refused::Full,
+            Refused::Unavailable("no connection".to_owned()),
+        ] {
+            assert_eq!(told_as(Err(refused)), ["10: refused"]);
+        }
+    }
+}

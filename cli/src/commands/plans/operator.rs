@@ -186,6 +186,7 @@ impl Operator {
             aborted,
             moves: planned,
             skipped: 0,
+            lost: 0,
             seconds: seconds(began),
             longest_pause_ms: None,
             done: false,
@@ -216,6 +217,7 @@ impl Operator {
         outcome.seconds = seconds(began);
         outcome.moves = end.moved;
         outcome.skipped = end.skipped;
+        outcome.lost = end.lost;
         outcome.longest_pause_ms = match end.moved {
             0 => None,
             moved => longest_pause(&snapshot, &id, &end.targets, moved).await,

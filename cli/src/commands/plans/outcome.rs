@@ -31,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) moves: u32,
     /// Slots that are not where it wanted them.
     pub(crate) skipped: u32,
+    /// Slots that are where it wanted them and began empty there, because their owner died on the way.
+    pub(crate) lost: u32,
     /// From the commit to the end.
     pub(crate) seconds: f64,
     /// The longest time that a slot took no publish; none, where a new owner could not be asked.
@@ -72,8 +74,15 @@ fn people(outcome: &Outcome) -> String {
             slots(skipped)
         ),
     };
+    let lost = match outcome.lost {
+        0 => String::new(),
+        lost => format!(
+            "; {} began empty, because the owner died on the way: histories and positions of their topics are lost",
+            slots(lost)
+        ),
+    };
     format!(
-        "{what}: {} moved{home} in {:.1} s{pause}{skipped}",
+        "{what}: {} moved{home} in {:.1} s{pause}{skipped}{lost}",
         slots(outcome.moves),
         outcome.seconds
     )
@@ -130,6 +139,7 @@ mod tests {
             aborted: None,
             moves: 342,
             skipped: 0,
+            lost: 0,
             seconds: 8.42,
             longest_pause_ms: Some(12),
             done: true,
@@ -158,6 +168,17 @@ mod tests {
         );
         check(
             &Outcome {
+                moves: 0,
+                lost: 2,
+                longest_pause_ms: None,
+                ..outcome()
+            },
+            &expect![
+                "plan p7-k3f is done: 0 slots moved in 8.4 s; 2 slots began empty, because the owner died on the way: histories and positions of their topics are lost"
+            ],
+        );
+        check(
+            &Outcome {
                 aborted: Some(PlanId("p6-abc".to_owned())),
                 moves: 1,
                 ..outcome()
@@ -180,7 +201,7 @@ mod tests {
     #[test]
     fn scripts_get_the_fields_they_depend_on() {
         expect![[
-            r#"{"plan":"p7-k3f","moves":342,"skipped":0,"seconds":8.42,"longest_pause_ms":12,"done":true}"#
+            r#"{"plan":"p7-k3f","moves":342,"skipped":0,"lost":0,"seconds":8.42,"longest_pause_ms":12,"done":true}"#
         ]]
         .assert_eq(&serde_json::to_string(&outcome()).unwrap());
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use ringcast_proto::NodeId;
 use ringcast_proto::record::{Plan, PlanId};
+use ringcast_proto::{NodeId, OwnerEpoch, Slot};
 
 use ringcast_ring::{NodeState, Progress, Revision, Snapshot, Status, progress};
 
@@ -30,8 +30,10 @@ pub(crate) enum Over {
 
 /// What became of a plan.
 pub(crate) struct End {
-    /// Slots that changed hands while it was watched and are where it wants them.
+    /// Slots that changed hands while it was watched and are where it wants them, with all that was in them.
     pub(crate) moved: u32,
+    /// Slots that are where it wants them and began empty there, because their owner died on the way.
+    pub(crate) lost: u32,
     /// Slots that are elsewhere.
     pub(crate) skipped: u32,
     /// Who got those that moved.
@@ -63,13 +65,8 @@ pub(crate) async fn until_over(
             away.look(owners, snapshot.plan(id));
         }
         if !now.running {
-            let (moved, targets) = away.came_home(&snapshot, id);
             let skipped = now.finished.map_or(0, |finished| finished.skipped);
-            let end = End {
-                moved,
-                skipped,
-                targets,
-            };
+            let end = away.end(&snapshot, snapshot.plan(id), skipped);
             return Ok(Over::Done(end, snapshot));
         }
         bar.set(
@@ -83,34 +80,46 @@ pub(crate) async fn until_over(
     }
 }
 
-/// Which slots of a plan were seen where they are not to be: only those can be said to have moved. An abort finds most
-/// of its slots at home.
+/// Which slots of a plan were seen where they are not to be, and since which owner_epoch they had been filled: only those
+/// can be said to have moved. An abort finds most of its slots at home.
 #[derive(Default)]
-struct Away(BTreeSet<ringcast_proto::Slot>);
+struct Away(BTreeMap<Slot, OwnerEpoch>);
 
 impl Away {
     fn look(&mut self, owners: &Snapshot, plan: Option<&Plan>) {
         for planned in plan.iter().flat_map(|plan| &plan.moves) {
-            let owner = owners.slot(planned.slot).map(|(_, record)| &record.owner.node);
-            if owner != Some(&planned.to) {
-                self.0.insert(planned.slot);
+            match owners.slot(planned.slot) {
+                Some((_, record)) if record.owner.node != planned.to => {
+                    self.0.entry(planned.slot).or_insert(record.base);
+                }
+                _ => {}
             }
         }
     }
 
-    fn came_home(&self, snapshot: &Snapshot, id: &PlanId) -> (u32, BTreeSet<NodeId>) {
-        let moves = snapshot.plan(id).map_or(&[] as &[_], |plan| &plan.moves);
-        let home: Vec<&NodeId> = moves
-            .iter()
-            .filter(|planned| self.0.contains(&planned.slot))
-            .filter(|planned| {
-                let owner = snapshot.slot(planned.slot).map(|(_, record)| &record.owner.node);
-                owner == Some(&planned.to)
-            })
-            .map(|planned| &planned.to)
-            .collect();
-        let moved = u32::try_from(home.len()).unwrap_or(u32::MAX);
-        (moved, home.into_iter().cloned().collect())
+    fn end(&self, snapshot: &Snapshot, plan: Option<&Plan>, skipped: u32) -> End {
+        let (mut moved, mut lost, mut targets) = (0, 0, BTreeSet::new());
+        for planned in plan.iter().flat_map(|plan| &plan.moves) {
+            let (Some(base), Some((_, record))) = (self.0.get(&planned.slot), snapshot.slot(planned.slot))
+            else {
+                continue;
+            };
+            if record.owner.node != planned.to {
+                continue;
+            }
+            if record.base > *base {
+                lost += 1;
+            } else {
+                moved += 1;
+                targets.insert(planned.to.clone());
+            }
+        }
+        End {
+            moved,
+            lost,
+            skipped,
+            targets,
+        }
     }
 }
 
@@ -182,18 +191,33 @@ mod tests {
         PlanId("p1-abc".to_owned())
     }
 
+    /// What became of the plan that was half done, when slots 1 and 2 are as said.
+    fn end(one: &str, two: &str) -> (u32, u32, Vec<String>) {
+        let half_done = snapshot(&HALF_DONE);
+        let mut away = Away::default();
+        away.look(&half_done, half_done.plan(&plan()));
+        let mut later = HALF_DONE.to_vec();
+        later.extend([("slot/1", one), ("slot/2", two)]);
+        let later = snapshot(&later);
+        let end = away.end(&later, later.plan(&plan()), 0);
+        let targets = end.targets.iter().map(NodeId::to_string).collect();
+        (end.moved, end.lost, targets)
+    }
+
+    const AWAY: &str = r#"{"owner_epoch":1,"base":1,"owner":{"node":"ts-1","inc":2},"cause":"birth"}"#;
+    const SWAPPED: &str = r#"{"owner_epoch":2,"base":1,"owner":{"node":"ts-2","inc":3},"cause":"swap"}"#;
+    const FRESH: &str = r#"{"owner_epoch":2,"base":2,"owner":{"node":"ts-2","inc":3},"cause":"fresh"}"#;
+
     #[test]
     fn only_slots_that_were_seen_elsewhere_count_as_moved() {
-        let mut away = Away::default();
-        let half_done = snapshot(&HALF_DONE);
-        away.look(&half_done, half_done.plan(&plan()));
-        assert_eq!(away.came_home(&half_done, &plan()).0, 0);
-        let mut later = HALF_DONE.to_vec();
-        let there = r#"{"owner_epoch":2,"base":1,"owner":{"node":"ts-2","inc":3},"cause":"swap"}"#;
-        later.push(("slot/1", there));
-        let (moved, targets) = away.came_home(&snapshot(&later), &plan());
-        let targets: Vec<&str> = targets.iter().map(NodeId::as_str).collect();
-        assert_eq!((moved, targets), (1, vec!["ts-2"]));
+        assert_eq!(end(AWAY, AWAY), (0, 0, vec![]));
+        assert_eq!(end(SWAPPED, AWAY), (1, 0, vec!["ts-2".to_owned()]));
+    }
+
+    #[test]
+    fn a_slot_whose_owner_died_on_the_way_is_lost_and_not_moved() {
+        assert_eq!(end(FRESH, AWAY), (0, 1, vec![]));
+        assert_eq!(end(FRESH, SWAPPED), (1, 1, vec!["ts-2".to_owned()]));
     }
 
     #[test]

@@ -90,9 +90,13 @@ fn cause(cause: HistoryCause) -> &'static str {
 
 fn result(version: &Version) -> String {
     let slots = |n: u32| count(n as usize, "slot", "slots");
+    let moved = match version.cause {
+        HistoryCause::Commit => "moved",
+        HistoryCause::Abort => "home",
+    };
     match (version.moved, version.skipped) {
-        (Some(moved), Some(0) | None) => format!("{} moved", slots(moved)),
-        (Some(moved), Some(skipped)) => format!("{} moved, {skipped} not", slots(moved)),
+        (Some(done), Some(0) | None) => format!("{} {moved}", slots(done)),
+        (Some(done), Some(skipped)) => format!("{} {moved}, {skipped} not", slots(done)),
         (None, _) if version.running => "running".to_owned(),
         (None, _) => "-".to_owned(),
     }
@@ -172,15 +176,19 @@ mod tests {
             version(3, Some(1), Some(2), false),
             Version {
                 cause: HistoryCause::Abort,
+                ..version(4, Some(3), Some(0), false)
+            },
+            Version {
                 wish: None,
-                ..version(4, None, None, true)
+                ..version(5, None, None, true)
             },
         ];
         expect![[r#"
             VERSION  WHEN                 PLAN    CAUSE   WHO        RESULT               WISH
                   2  2000-02-29 00:00:00  p1-abc  commit  ann@web-1  342 slots moved      --drain ts-1
                   3  2000-02-29 00:00:00  p2-abc  commit  ann@web-1  1 slot moved, 2 not  --drain ts-1
-                  4  2000-02-29 00:00:00  p3-abc  abort   ann@web-1  running              -"#]]
+                  4  2000-02-29 00:00:00  p3-abc  abort   ann@web-1  3 slots home         --drain ts-1
+                  5  2000-02-29 00:00:00  p4-abc  commit  ann@web-1  running              -"#]]
         .assert_eq(&people(&Versions { history }));
     }
 }

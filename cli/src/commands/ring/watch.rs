@@ -242,7 +242,7 @@ impl Screen {
             live.set_position(u64::from(view.moved + view.skipped));
             live.set_message(format!("{}\n\n{}", view.headline(), view.table()));
             if at_once && !view.running {
-                live.suspend(|| line(&view.headline()))?;
+                live.suspend(|| line(&format!("{}\n\n{}", view.headline(), view.table())))?;
             }
             return Ok(());
         }

@@ -5,230 +5,15 @@
     reason = "clippy allows it in test functions, and not in what they share"
 )]
 
-use std::io::{BufRead, BufReader, Read};
+#[path = "bench/harness.rs"]
+mod harness;
+
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use harness::{Dev, Running, assert_clean, assert_fields, assert_sums, number};
+use rustix::process::Signal;
 use serde_json::Value;
-
-/// A process, killed when dropped.
-struct Process(Child);
-
-impl Process {
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// A cluster on free ports.
-struct Dev {
-    process: Process,
-    url: String,
-    store: String,
-}
-
-impl Dev {
-    fn start() -> Dev {
-        Dev::with_limits("bench")
-    }
-
-    fn with_limits(profile: &str) -> Dev {
-        let anywhere =
-            ["--listen", "--store-listen", "--admin-listen"].map(|flag| format!("{flag}=127.0.0.1:0"));
-        let mut child = ringcast()
-            .args(["dev", "-o", "json", "--gateways", "1", "--topic-servers", "1"])
-            .args(["--slots", "16", "--limits-profile", profile])
-            .args(anywhere)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        Dev {
-            process: Process(child),
-            url: text(&ready["gateways"][0]["socket"]),
-            store: text(&ready["store"]),
-        }
-    }
-
-    /// A gateway of its own process, and its address. It is there when it listens; a client waits for the rest.
-    fn gateway(&self) -> (Process, String) {
-        let mut child = ringcast()
-            .args([
-                "gateway",
-                "--id",
-                "gw-extra",
-                "--store",
-                &self.store,
-                "--log-format",
-                "json",
-            ])
-            .args(["--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0"])
-            .args(["--admin-listen", "127.0.0.1:0", "--limits-profile", "bench"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let process = Process(child);
-        let mut lines = BufReader::new(stderr).lines().map(|line| line.unwrap());
-        let registered: Value = lines
-            .find(|line| line.contains("gateway registered"))
-            .map(|line| serde_json::from_str(&line).unwrap())
-            .unwrap();
-        std::thread::spawn(move || lines.for_each(drop)); // else it waits for someone to read its log
-        let listen = registered["listen"].as_str().unwrap();
-        (process, format!("ws://{listen}"))
-    }
-
-    /// The report of a run, its exit code and what it said on stderr.
-    fn bench(&self, args: &[&str]) -> Run {
-        let pid = format!("dev={}", self.process.0.id());
-        let on_me = ["--url", &self.url, "--pid", &pid];
-        Running::start(&[args, &on_me[..]].concat()).end()
-    }
-}
-
-/// `ringcast bench`, while it runs.
-struct Running {
-    process: Process,
-    stderr: BufReader<std::process::ChildStderr>,
-    said: String,
-}
-
-struct Run {
-    code: Option<i32>,
-    report: Value,
-    said: String,
-}
-
-impl Running {
-    fn start(args: &[&str]) -> Running {
-        let mut child = ringcast()
-            .args(["bench", "-o", "json"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running {
-            process: Process(child),
-            stderr,
-            said: String::new(),
-        }
-    }
-
-    /// Waits for a line on stderr that begins so.
-    fn hear(&mut self, beginning: &str) {
-        loop {
-            let mut line = String::new();
-            let len = self.stderr.read_line(&mut line).unwrap();
-            assert!(len > 0, "{beginning:?} was not said, but {}", self.said);
-            self.said.push_str(&line);
-            if line.starts_with(beginning) {
-                return;
-            }
-        }
-    }
-
-    fn end(mut self) -> Run {
-        self.stderr.read_to_string(&mut self.said).unwrap();
-        let mut answer = String::new();
-        let mut stdout = self.process.0.stdout.take().unwrap();
-        stdout.read_to_string(&mut answer).unwrap();
-        Run {
-            code: self.process.0.wait().unwrap().code(),
-            report: serde_json::from_str(&answer).unwrap_or(Value::Null),
-            said: self.said,
-        }
-    }
-}
-
-fn ringcast() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringcast"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
-}
-
-/// Every publish has one end, and every delivery too.
-fn assert_sums(run: &Run) {
-    let sums = &run.report["accounting"];
-    let sum = |parts: &[&str]| parts.iter().map(|part| number(&sums[part])).sum::<u64>();
-    assert_eq!(
-        number(&sums["published"]),
-        sum(&["accepted", "refused", "interrupted", "unanswered"]),
-        "{sums}"
-    );
-    let parts = [
-        "delivered",
-        "lost",
-        "missed_while_away",
-        "undelivered_refused",
-        "undelivered_unanswered",
-    ];
-    assert_eq!(number(&sums["owed"]), sum(&parts), "{sums}");
-    for (name, counts) in [("refused", "refused_because"), ("closed", "closed_because")] {
-        let counts = run.report[counts].as_object().unwrap();
-        assert_eq!(
-            number(&run.report[name]),
-            counts.values().map(number).sum::<u64>(),
-            "{counts:?}"
-        );
-    }
-    assert_eq!(run.report["clean"], run.code == Some(0), "{}", run.said);
-    assert_eq!(
-        run.said.contains("not clean: "),
-        run.code != Some(0),
-        "{}",
-        run.said
-    );
-}
-
-fn assert_clean(run: &Run) {
-    assert_eq!(run.code, Some(0), "{} {}", run.said, run.report);
-    assert_sums(run);
-    for fault in [
-        "lost",
-        "doubled",
-        "reordered",
-        "misrouted",
-        "refused",
-        "unanswered",
-        "interrupted",
-        "closed",
-        "missed_while_away",
-    ] {
-        assert_eq!(run.report[fault], 0, "{fault}: {}", run.report);
-    }
-}
-
-/// It has these fields and no others.
-fn assert_fields(value: &Value, names: &str) {
-    let mut expected: Vec<&str> = names.split(' ').collect();
-    expected.sort_unstable();
-    let mut found: Vec<&String> = value.as_object().unwrap().keys().collect();
-    found.sort_unstable();
-    assert_eq!(found, expected);
-}
 
 const BRIEF: [&str; 4] = ["--warmup", "100ms", "--duration", "500ms"];
 
@@ -403,6 +188,67 @@ fn a_cluster_that_dies_under_load_is_never_a_clean_run() {
     if cfg!(target_os = "linux") {
         assert_eq!(run.report["servers"][0]["ended"], true);
     }
+}
+
+#[test]
+fn connections_that_were_held_and_are_closed_fail_the_run() {
+    for (scenario, clients) in [("idle", "--connections"), ("storm", "--clients")] {
+        let dev = Dev::start();
+        let mut running = Running::start(&[scenario, clients, "50", "--hold", "2", "--url", &dev.url]);
+        running.hear("holding 1/2 s");
+        dev.process.signal(Signal::KILL);
+        let run = running.end();
+        assert_eq!(
+            (run.code, &run.report["clean"]),
+            (Some(1), &Value::from(false)),
+            "{}",
+            run.said
+        );
+        assert_eq!(number(&run.report["closed"]), 50, "{}", run.report);
+        let told = "not clean: 50 connections closed by the servers";
+        assert!(run.said.contains(told), "{}", run.said);
+        if scenario == "storm" {
+            assert_eq!(
+                number(&run.report["not_joined"]),
+                0,
+                "all had, before: {}",
+                run.report
+            );
+            let because = run.report["failures_because"].as_object().unwrap();
+            assert!(because.keys().any(|why| why.contains("refused")), "{because:?}");
+        }
+    }
+}
+
+#[test]
+fn a_storm_that_nobody_answers_ends_at_its_deadline() {
+    let dev = Dev::start();
+    let storm = [
+        "storm",
+        "--clients",
+        "20",
+        "--rounds",
+        "2",
+        "--hold",
+        "2",
+        "--deadline",
+        "300ms",
+    ];
+    let mut running = Running::start(&[&storm[..], &["--url", &dev.url]].concat());
+    running.hear("holding 1/2 s");
+    dev.process.signal(Signal::STOP); // as it ends with the test, it need not go on
+    let run = running.end();
+    assert_eq!(run.code, Some(1), "{}", run.said);
+    let rounds = run.report["rounds"].as_array().unwrap();
+    let of = |round: usize| {
+        (
+            number(&rounds[round]["joins"]),
+            number(&rounds[round]["not_joined"]),
+        )
+    };
+    assert_eq!((of(0), of(1)), ((20, 0), (0, 20)), "{}", run.report);
+    let told = "not clean: 20 clients had not joined after 0.3 s";
+    assert!(run.said.contains(told), "{}", run.said);
 }
 
 #[test]

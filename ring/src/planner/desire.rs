@@ -11,7 +11,7 @@ use ringcast_proto::record::SlotRecord;
 use ringcast_proto::{Millis, NodeId, NodeRef, Slot};
 
 use super::sightings::Sightings;
-use super::view::View;
+use super::view::{Held, Person, View};
 use crate::Revision;
 use crate::placement::{Holder, Layout};
 
@@ -71,10 +71,16 @@ impl Desires {
     /// The slots that should move and are not yet moving, in slot order.
     pub(super) fn of<'a>(&mut self, view: &View<'a>, targets: &Targets) -> Vec<Desire<'a>> {
         let mut desires = Vec::new();
-        let mut leavers = BTreeSet::new();
+        let mut leavers: BTreeSet<NodeId> = BTreeSet::new();
         let mut left_over = Vec::new();
         let mut is_moving = false;
-        for (slot, revision, record) in view.owned() {
+        for held in view.owned() {
+            let Held {
+                slot,
+                revision,
+                record,
+                ..
+            } = *held;
             is_moving |= record.moving.is_some();
             let owner = &record.owner.node;
             let may_move = record.moving.is_none() && record.replica.is_none();
@@ -85,12 +91,12 @@ impl Desires {
                 to: to.clone(),
                 why,
             };
-            match view.planned(slot).filter(|to| view.can_take(to)) {
+            match view.planned(slot) {
                 Some(to) if to == owner => {}
                 Some(to) if may_move && targets.contains_key(to) => desires.push(desire(to, Why::Plan)),
                 // It moves, or who takes it is held down.
                 Some(_) => {}
-                None if view.may_keep(owner) => {}
+                None if view.people[held.owner].may_keep() => {}
                 None => {
                     if !leavers.contains(owner) {
                         leavers.insert(owner.clone());
@@ -108,7 +114,7 @@ impl Desires {
             self.send_away(view, targets, &leavers, &mut left_over);
             desires.append(&mut left_over);
         }
-        let somebody_leaves = || view.servers.values().any(|record| record.leaving);
+        let somebody_leaves = || view.people.iter().any(|person| person.is_leaving);
         if view.ring.plan.is_some() || !leavers.is_empty() || somebody_leaves() || !view.is_whole() {
             self.at_home();
         } else {
@@ -163,7 +169,7 @@ impl Desires {
         takers.extend(layout.starved(&holders, STARVED_BELOW));
         if is_moving {
             // A planner before this one has begun with them.
-            let moves = view.owned().filter_map(|(.., record)| record.moving.as_ref());
+            let moves = view.owned().filter_map(|held| held.record.moving.as_ref());
             let home = moves.filter(|moving| moving.id.starts_with(HOME));
             takers.extend(home.filter_map(|moving| number(&moving.target.node)));
         }
@@ -185,7 +191,13 @@ impl Desires {
             self.home = (basis, named);
         }
         let mut waited_for = BTreeSet::new();
-        for (slot, revision, record) in view.owned() {
+        for held in view.owned() {
+            let Held {
+                slot,
+                revision,
+                record,
+                ..
+            } = *held;
             let Some(to) = self.home.1.get(&slot) else {
                 continue;
             };
@@ -239,28 +251,35 @@ fn layout<'l>(
 
 /// Who may be given slots now. The others, and when that may change, are for the caller to look at.
 pub(super) fn targets(view: &View<'_>, sightings: &Sightings, now: Millis) -> Targets {
-    view.servers
-        .keys()
-        .filter(|id| view.may_keep(id) && sightings.is_target(id, now))
-        .filter_map(|id| Some(((*id).clone(), view.life(id)?)))
+    let people = view.people.iter();
+    people
+        .filter(|person| person.can_take() && sightings.is_target(person.id, now))
+        .filter_map(|person| {
+            let (node, incarnation) = (person.id.clone(), person.incarnation?);
+            Some((person.id.clone(), NodeRef { node, incarnation }))
+        })
         .collect()
 }
 
 /// Who will hold each slot once what is under way or planned is done; vacant is what must be given away.
 fn holders(view: &View<'_>, layout: &Layout, targets: &Targets) -> Vec<Holder> {
+    let target = |id: &NodeId| {
+        let is_target = targets.contains_key(id);
+        is_target.then(|| layout.ring().number(id)).flatten()
+    };
+    let as_owner = |person: &Person<'_>| match layout.ring().number(person.id) {
+        Some(number) => Holder::Node(number),
+        None if !person.may_keep() => Holder::Vacant,
+        None => Holder::Elsewhere,
+    };
+    let owners: Vec<Holder> = view.people.iter().map(as_owner).collect();
     let mut holders = vec![Holder::Elsewhere; usize::from(view.birth.slots)];
-    for (slot, _, record) in view.owned() {
-        let moving = record.moving.as_ref().map(|moving| &moving.target.node);
-        let planned = view.planned(slot);
-        let next = [planned, moving]
-            .into_iter()
-            .flatten()
-            .find(|id| targets.contains_key(*id));
-        let id = next.unwrap_or(&record.owner.node);
-        holders[usize::from(slot.0)] = match layout.ring().number(id) {
+    for held in view.owned() {
+        let moving = || held.record.moving.as_ref().map(|moving| &moving.target.node);
+        let next = view.planned(held.slot).and_then(target);
+        holders[usize::from(held.slot.0)] = match next.or_else(|| moving().and_then(target)) {
             Some(number) => Holder::Node(number),
-            None if !view.may_keep(id) => Holder::Vacant,
-            None => Holder::Elsewhere,
+            None => owners[held.owner],
         };
     }
     holders

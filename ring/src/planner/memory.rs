@@ -45,9 +45,8 @@ impl Memory {
     /// Forgets what is over.
     pub(super) fn observe(&mut self, view: &View<'_>, now: Millis) {
         let record = |slot: &Slot| match view.standings.get(usize::from(slot.0)) {
-            Some(Standing::Owned(revision, record) | Standing::Lost(revision, record)) => {
-                Some((*revision, *record))
-            }
+            Some(Standing::Owned(held)) => Some((held.revision, held.record)),
+            Some(Standing::Lost(revision, record)) => Some((*revision, *record)),
             Some(Standing::Unborn) | None => None,
         };
         self.asked.retain(|slot, asked| {

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringcast_proto::record::{Finished, Key, Move, MoveKind, Record, SlotRecord};
-use ringcast_proto::{Millis, NodeId, Slot};
+use ringcast_proto::{Millis, NodeId};
 
 use super::desire::{Desire, HOME, LEAVE, Targets, Why, targets};
-use super::view::{Standing, View};
+use super::view::{Held, Person, Standing, View};
 use super::{Planner, guards};
 use crate::plan::{finish, outcome};
 use crate::{Change, Expect};
@@ -61,8 +61,8 @@ impl Planner {
             changes.extend(self.wish(view, &targets, desires, now));
             changes.extend(self.end_plan(view, now));
             // Who is held down now may be given slots then.
-            let members = view.members().filter(|id| view.is_up(id));
-            let held = members.filter_map(|id| self.sightings.held_until(id, now));
+            let members = view.people.iter().filter(|person| person.is_up);
+            let held = members.filter_map(|person| self.sightings.held_until(person.id, now));
             if let Some(until) = held.min() {
                 self.wake_at(until);
             }
@@ -76,7 +76,13 @@ impl Planner {
     /// Takes back what is no longer wanted, cannot happen, or hangs.
     fn clear(&mut self, view: &View<'_>, now: Millis) -> Vec<Change> {
         let mut over = Vec::new();
-        for (slot, revision, record) in view.owned() {
+        for held in view.owned() {
+            let Held {
+                slot,
+                revision,
+                record,
+                ..
+            } = *held;
             let Some(moving) = &record.moving else {
                 continue;
             };
@@ -84,7 +90,7 @@ impl Planner {
                 continue;
             }
             let hangs = self.memory.hangs(slot, &moving.id, now);
-            if hangs || !is_wanted(view, slot, record, moving) {
+            if hangs || !is_wanted(view, held, moving) {
                 self.memory.clear(slot, revision, hangs, now);
                 over.push((slot, revision, record));
             }
@@ -124,16 +130,20 @@ impl Planner {
             return Vec::new();
         }
         let mut traffic = Traffic::default();
-        for (_, _, record) in view.owned() {
-            if let Some(moving) = &record.moving {
-                traffic.add(&record.owner.node, &moving.target.node);
+        for held in view.owned() {
+            if let Some(moving) = &held.record.moving {
+                traffic.add(&held.record.owner.node, &moving.target.node);
             }
         }
         for (from, to) in self.memory.wishes() {
             traffic.add(from, to);
         }
         // A node that is about to end waits for this and has 30 s; a plan has all the time there is.
-        desires.sort_by_key(|desire| (!view.is_leaving(&desire.record.owner.node), desire.slot));
+        let is_leaving = |desire: &Desire<'_>| {
+            let owner = view.person(&desire.record.owner.node);
+            owner.is_some_and(|person| person.is_leaving)
+        };
+        desires.sort_by_cached_key(|desire| (!is_leaving(desire), desire.slot));
         let mut chosen = Vec::new();
         for desire in desires {
             let (from, to) = (&desire.record.owner.node, &desire.to);
@@ -193,10 +203,11 @@ impl Planner {
     /// Ends the plan once every slot is where it is to be or cannot get there, and who was to go owns nothing.
     fn end_plan(&mut self, view: &View<'_>, now: Millis) -> Option<Change> {
         let (id, plan) = view.plan()?;
+        let is_up = |id: &NodeId| view.person(id).is_some_and(|person| person.is_up);
         let mut is_over = true;
         for planned in plan.iter().flat_map(|plan| &plan.moves) {
             let owner = view.standings.get(usize::from(planned.slot.0)).map(owner);
-            if owner == Some(Some(&planned.to)) || !view.is_up(&planned.to) {
+            if owner == Some(Some(&planned.to)) || !is_up(&planned.to) {
                 continue;
             }
             match self.sightings.given_up_at(&planned.to) {
@@ -208,7 +219,7 @@ impl Planner {
                 None => is_over = false,
             }
         }
-        let empties = |id: &NodeId| !view.is_up(id);
+        let empties = |id: &NodeId| !is_up(id);
         let mut owners = view.standings.iter().filter_map(owner);
         if !is_over || (plan.is_some() && owners.any(empties)) {
             return None;
@@ -225,7 +236,8 @@ impl Planner {
 fn owner<'a>(standing: &Standing<'a>) -> Option<&'a NodeId> {
     match standing {
         Standing::Unborn => None,
-        Standing::Owned(_, record) | Standing::Lost(_, record) => Some(&record.owner.node),
+        Standing::Owned(held) => Some(&held.record.owner.node),
+        Standing::Lost(_, record) => Some(&record.owner.node),
     }
 }
 
@@ -241,14 +253,16 @@ fn move_id(view: &View<'_>, desire: &Desire<'_>) -> String {
 
 /// Whether a move that is under way still has a reason. It keeps the one it began with as long as that holds, so that a
 /// planner that takes over lets it finish, and where the plan wants the slot elsewhere the plan wins.
-fn is_wanted(view: &View<'_>, slot: Slot, record: &SlotRecord, moving: &Move) -> bool {
-    let (owner, to) = (&record.owner.node, &moving.target.node);
-    if !view.lives(&moving.target) || !view.can_take(to) || owner == to {
+fn is_wanted(view: &View<'_>, held: &Held<'_>, moving: &Move) -> bool {
+    let owner = view.people[held.owner];
+    let lives = |target: &&Person<'_>| target.incarnation == Some(moving.target.incarnation);
+    let target = view.person(&moving.target.node).filter(lives);
+    if !target.is_some_and(|target| target.can_take() && target.id != owner.id) {
         return false;
     }
-    match view.planned(slot) {
-        Some(planned) if view.can_take(planned) => planned == to,
-        _ if moving.id.starts_with(LEAVE) => !view.may_keep(owner),
-        _ => moving.id.starts_with(HOME),
+    match view.planned(held.slot) {
+        Some(planned) => *planned == moving.target.node,
+        None if moving.id.starts_with(LEAVE) => !owner.may_keep(),
+        None => moving.id.starts_with(HOME),
     }
 }

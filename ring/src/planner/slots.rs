@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use ringcast_proto::record::{Cause, Key, Record, Ring, RingNode, RingNodeState, SlotRecord};
 use ringcast_proto::{Millis, NodeId, NodeRef, OwnerEpoch, Slot};
 
-use super::view::{Standing, View};
+use super::view::{Person, Standing, View};
 use super::{Planner, guards};
 use crate::claim::SLOTS_PER_CHANGE;
 use crate::placement::{Holder, Layout};
@@ -40,10 +40,7 @@ impl Planner {
             holders.push(match standing {
                 Standing::Unborn => Holder::Vacant,
                 // Whoever will have it has no room for another in its place.
-                Standing::Owned(_, record) => {
-                    let planned = view.planned(slot).filter(|to| view.can_take(to));
-                    held_by(planned.unwrap_or(&record.owner.node))
-                }
+                Standing::Owned(held) => held_by(view.planned(slot).unwrap_or(&held.record.owner.node)),
                 // A pair is never skipped while it may live.
                 Standing::Lost(_, record) if record.replica.is_some() => Holder::Elsewhere,
                 Standing::Lost(revision, record) => {
@@ -84,7 +81,10 @@ impl Planner {
     /// The nodes that may get slots: those past hold-down, and if there are none, those that are there, and if there are
     /// none of those either, even who is draining. Who is about to end would only lose them again.
     fn eligible(&self, view: &View<'_>, now: Millis) -> Option<Layout> {
-        let stays = |id: &NodeId| view.servers.contains_key(id) && !view.is_leaving(id);
+        let stays = |id: &NodeId| {
+            view.person(id)
+                .is_some_and(|person| person.incarnation.is_some() && !person.is_leaving)
+        };
         let past_hold_down = |id: &NodeId| stays(id) && self.sightings.is_target(id, now);
         let even_who_drains = || Ring {
             nodes: view
@@ -165,5 +165,6 @@ impl Grant<'_> {
 
 /// The new life of a lost owner, if it may have its slots back: it is registered, and is to own some.
 fn reborn(view: &View<'_>, id: &NodeId) -> Option<NodeRef> {
-    view.life(id).filter(|_| view.may_keep(id))
+    view.life(id)
+        .filter(|_| view.person(id).is_some_and(Person::may_keep))
 }

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringcast_proto::record::{
-    Birth, Key, NodeRecord, Plan, PlanId, Planner as Tenure, Ring, RingNode, RingNodeState, Role, SlotRecord,
+    Birth, Key, Plan, PlanId, Planner as Tenure, Ring, RingNodeState, Role, SlotRecord,
 };
-use ringcast_proto::{NodeId, NodeRef, Slot};
+use ringcast_proto::{Incarnation, NodeId, NodeRef, Slot};
 
 use crate::{Revision, Snapshot};
 
@@ -17,9 +17,43 @@ pub(super) enum Standing<'a> {
     /// The birth has not reached it.
     Unborn,
     /// Its owner lives.
-    Owned(Revision, &'a SlotRecord),
+    Owned(Held<'a>),
     /// Its owner is gone.
     Lost(Revision, &'a SlotRecord),
+}
+
+/// A slot whose owner lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub(super) slot: Slot,
+    pub(super) revision: Revision,
+    pub(super) record: &'a SlotRecord,
+    /// Where the owner stands in [`View::people`].
+    pub(super) owner: usize,
+}
+
+/// A topic server that is registered or a member of the ring.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Person<'a> {
+    pub(super) id: &'a NodeId,
+    /// Its present life, while it is registered.
+    pub(super) incarnation: Option<Incarnation>,
+    /// Whether the ring wants it to own slots.
+    pub(super) is_up: bool,
+    /// Whether it is about to end.
+    pub(super) is_leaving: bool,
+}
+
+impl Person<'_> {
+    /// Whether it may keep what it owns.
+    pub(super) fn may_keep(&self) -> bool {
+        self.is_up && !self.is_leaving
+    }
+
+    /// Whether it is there, and may keep what it is given.
+    pub(super) fn can_take(&self) -> bool {
+        self.incarnation.is_some() && self.may_keep()
+    }
 }
 
 /// See the module.
@@ -32,12 +66,11 @@ pub(super) struct View<'a> {
     pub(super) tenure: &'a Tenure,
     /// By slot.
     pub(super) standings: Vec<Standing<'a>>,
-    /// The registered topic servers.
-    pub(super) servers: BTreeMap<&'a NodeId, &'a NodeRecord>,
-    members: BTreeMap<&'a NodeId, &'a RingNode>,
+    /// In id order. There are thousands of slots and a few of these: who owns a slot is looked up once a round.
+    pub(super) people: Vec<Person<'a>>,
     plan: Option<&'a Plan>,
-    /// By slot, where the plan that runs wants it; empty while none does.
-    planned: Vec<Option<&'a NodeId>>,
+    /// By slot, where the plan that runs wants it, and whether that can be; empty while none does.
+    planned: Vec<Option<(&'a NodeId, bool)>>,
 }
 
 impl<'a> View<'a> {
@@ -47,10 +80,6 @@ impl<'a> View<'a> {
         ring: &'a Ring,
         tenure: &'a Tenure,
     ) -> View<'a> {
-        let servers: BTreeMap<&NodeId, &NodeRecord> = snapshot
-            .nodes()
-            .filter(|(_, record)| record.role == Role::TopicServer)
-            .collect();
         let plan = ring.plan.as_ref().and_then(|id| snapshot.plan(id));
         let mut view = View {
             snapshot,
@@ -63,26 +92,32 @@ impl<'a> View<'a> {
                 .unwrap_or_default(),
             tenure,
             standings: vec![Standing::Unborn; usize::from(birth.slots)],
-            servers,
-            members: ring.nodes.iter().map(|member| (&member.id, member)).collect(),
+            people: people(snapshot, ring),
             plan,
             planned: Vec::new(),
         };
         for (slot, revision, record) in snapshot.slots() {
-            let lives = view.lives(&record.owner);
-            if let Some(standing) = view.standings.get_mut(usize::from(slot.0)) {
-                *standing = if lives {
-                    Standing::Owned(revision, record)
-                } else {
-                    Standing::Lost(revision, record)
-                };
-            }
+            let Some(standing) = view.standings.get_mut(usize::from(slot.0)) else {
+                continue;
+            };
+            *standing = match position(&view.people, &record.owner.node) {
+                Some(owner) if view.people[owner].incarnation == Some(record.owner.incarnation) => {
+                    Standing::Owned(Held {
+                        slot,
+                        revision,
+                        record,
+                        owner,
+                    })
+                }
+                Some(_) | None => Standing::Lost(revision, record),
+            };
         }
         if let Some(plan) = plan {
             view.planned = vec![None; usize::from(birth.slots)];
             for planned in &plan.moves {
                 if let Some(to) = view.planned.get_mut(usize::from(planned.slot.0)) {
-                    *to = Some(&planned.to);
+                    let can_take = person(&view.people, &planned.to).is_some_and(Person::can_take);
+                    *to = Some((&planned.to, can_take));
                 }
             }
         }
@@ -94,20 +129,18 @@ impl<'a> View<'a> {
         Some((self.ring.plan.as_ref()?, self.plan))
     }
 
-    /// Where the plan that runs wants this slot.
+    /// Where the plan that runs wants this slot, if it can go there.
     pub(super) fn planned(&self, slot: Slot) -> Option<&'a NodeId> {
-        self.planned.get(usize::from(slot.0)).copied().flatten()
+        let (to, can_take) = self.planned.get(usize::from(slot.0)).copied().flatten()?;
+        can_take.then_some(to)
     }
 
     /// Every slot whose owner lives.
-    pub(super) fn owned(&self) -> impl Iterator<Item = (Slot, Revision, &'a SlotRecord)> {
-        (0..)
-            .map(Slot)
-            .zip(&self.standings)
-            .filter_map(|(slot, standing)| match standing {
-                Standing::Owned(revision, record) => Some((slot, *revision, *record)),
-                Standing::Unborn | Standing::Lost(..) => None,
-            })
+    pub(super) fn owned(&self) -> impl Iterator<Item = &Held<'a>> {
+        self.standings.iter().filter_map(|standing| match standing {
+            Standing::Owned(held) => Some(held),
+            Standing::Unborn | Standing::Lost(..) => None,
+        })
     }
 
     /// Whether every slot has an owner that lives.
@@ -116,55 +149,24 @@ impl<'a> View<'a> {
         self.standings.iter().all(owned)
     }
 
-    /// Whether this life of a topic server is registered.
-    pub(super) fn lives(&self, node: &NodeRef) -> bool {
-        self.servers
-            .get(&node.node)
-            .is_some_and(|record| record.incarnation == node.incarnation)
+    /// The topic server of this id, if it is registered or a member of the ring.
+    pub(super) fn person(&self, id: &NodeId) -> Option<&Person<'a>> {
+        person(&self.people, id)
     }
 
     /// The present life of a topic server, if it is registered.
     pub(super) fn life(&self, id: &NodeId) -> Option<NodeRef> {
-        self.servers.get(id).map(|record| NodeRef {
-            node: id.clone(),
-            incarnation: record.incarnation,
-        })
-    }
-
-    /// Whether the ring wants this node to own slots.
-    pub(super) fn is_up(&self, id: &NodeId) -> bool {
-        self.members.get(id).is_some_and(|member| {
-            member.state == RingNodeState::Up
-                && (member.weight * f64::from(self.ring.vnodes_per_weight)).round() > 0.0
-        })
-    }
-
-    /// Whether it is about to end.
-    pub(super) fn is_leaving(&self, id: &NodeId) -> bool {
-        self.servers.get(id).is_some_and(|record| record.leaving)
-    }
-
-    /// Whether it may keep what it owns.
-    pub(super) fn may_keep(&self, id: &NodeId) -> bool {
-        self.is_up(id) && !self.is_leaving(id)
-    }
-
-    /// Whether it is there, and may keep what it is given.
-    pub(super) fn can_take(&self, id: &NodeId) -> bool {
-        self.servers.contains_key(id) && self.may_keep(id)
+        let incarnation = self.person(id)?.incarnation?;
+        let node = id.clone();
+        Some(NodeRef { node, incarnation })
     }
 
     /// Whether more than half of those whom the ring wants to own slots are gone: a fault of the network or the store,
     /// and no time to move anything. Whoever is draining or being removed does not count.
     pub(super) fn is_mostly_gone(&self) -> bool {
-        let wanted = || self.members.keys().filter(|id| self.is_up(id));
-        let gone = wanted().filter(|id| !self.servers.contains_key(*id)).count();
+        let wanted = || self.people.iter().filter(|person| person.is_up);
+        let gone = wanted().filter(|person| person.incarnation.is_none()).count();
         gone * 2 > wanted().count()
-    }
-
-    /// Everyone in the ring, in id order.
-    pub(super) fn members(&self) -> impl Iterator<Item = &'a NodeId> {
-        self.members.keys().copied()
     }
 
     /// Guards that these lives hold their leases, but for the planner's own, which every change guards.
@@ -179,4 +181,40 @@ impl<'a> View<'a> {
             .cloned()
             .map(crate::Guard::Alive)
     }
+}
+
+/// Everyone there is to know of, in id order.
+fn people<'a>(snapshot: &'a Snapshot, ring: &'a Ring) -> Vec<Person<'a>> {
+    let mut people: BTreeMap<&NodeId, Person<'a>> = BTreeMap::new();
+    for (id, record) in snapshot.nodes() {
+        if record.role == Role::TopicServer {
+            let person = Person {
+                id,
+                incarnation: Some(record.incarnation),
+                is_up: false,
+                is_leaving: record.leaving,
+            };
+            people.insert(id, person);
+        }
+    }
+    for member in &ring.nodes {
+        let gone = Person {
+            id: &member.id,
+            incarnation: None,
+            is_up: false,
+            is_leaving: false,
+        };
+        let person = people.entry(&member.id).or_insert(gone);
+        let vnodes = (member.weight * f64::from(ring.vnodes_per_weight)).round();
+        person.is_up = member.state == RingNodeState::Up && vnodes > 0.0;
+    }
+    people.into_values().collect()
+}
+
+fn position(people: &[Person<'_>], id: &NodeId) -> Option<usize> {
+    people.binary_search_by(|person| person.id.cmp(id)).ok()
+}
+
+fn person<'p, 'a>(people: &'p [Person<'a>], id: &NodeId) -> Option<&'p Person<'a>> {
+    position(people, id).map(|position| &people[position])
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ringcast_proto::Slot;
-use ringcast_proto::record::{Cause, Finished, NodeRecord, PlanId, Role};
+use ringcast_proto::record::{Cause, Finished, NodeRecord, PlanId, Role, SlotRecord};
 
 use super::*;
 use crate::{Progress, Refused, Revision, Stored, Wish, abort, claims, commit, plan, progress, save};
@@ -255,11 +255,13 @@ impl World {
         writeln!(self.transcript, "moved:{}", moved.join(",")).unwrap();
     }
 
-    /// Two in and two out a node.
+    /// Two in and two out a node; a move whose owner is gone is none.
     pub(super) fn assert_limits(&self) {
         let mut traffic: BTreeMap<(&str, &NodeId), usize> = BTreeMap::new();
         for (_, _, record) in self.snapshot.slots() {
-            if let Some(moving) = &record.moving {
+            if let Some(moving) = &record.moving
+                && self.snapshot.alive(&record.owner)
+            {
                 *traffic.entry(("out", &record.owner.node)).or_default() += 1;
                 *traffic.entry(("in", &moving.target.node)).or_default() += 1;
             }
@@ -378,12 +380,29 @@ impl World {
                 change.expect.iter().any(|(expected, _)| expected == key),
                 "{key} is written unseen"
             );
+            self.assert_lawful(key, record);
             self.write(key.clone(), record.clone());
         }
         for key in &change.delete {
             self.snapshot.records.remove(key);
         }
         Ok(())
+    }
+
+    /// A wish says nothing about who owns a slot, and whoever lives keeps it.
+    fn assert_lawful(&self, key: &Key, record: &Record) {
+        let present = self.snapshot.records.get(key).map(|stored| &stored.record);
+        let (Some(Record::Slot(was)), Record::Slot(is)) = (present, record) else {
+            return;
+        };
+        let wished = SlotRecord {
+            moving: is.moving.clone(),
+            ..was.clone()
+        };
+        let taken = !self.snapshot.alive(&was.owner)
+            && is.moving.is_none()
+            && is.owner_epoch == was.owner_epoch.next();
+        assert!(taken || *is == wished, "{key}: {was:?} to {is:?}");
     }
 
     fn print(&mut self, id: &NodeId, change: &Change) {

@@ -123,12 +123,13 @@ impl Interest {
                 continue;
             };
             let owner = owners.owner(slot);
-            let names: Vec<Topic> = topics.keys().cloned().collect();
-            for wanted in topics.values_mut() {
+            // Without a look-up each: there may be tens of thousands, and clients wait.
+            for (topic, wanted) in topics {
                 wanted.moved(owner.as_ref());
-            }
-            for topic in names {
-                self.queue(slot, &topic, now);
+                if wanted.has_to_tell() {
+                    wanted.queued = Some(now);
+                    self.ready.entry(slot).or_default().push_back(topic.clone());
+                }
             }
         }
     }
@@ -158,21 +159,15 @@ impl Interest {
         let Some(wanted) = topics.get_mut(topic) else {
             return;
         };
-        if wanted.in_flight.is_some() || wanted.queued.is_some() {
-            return;
-        }
-        if wanted.members.is_empty() && !wanted.owner_knows {
+        if wanted.is_over() {
             topics.remove(topic);
             if topics.is_empty() {
                 self.slots.remove(&slot);
             }
-            return;
+        } else if wanted.has_to_tell() {
+            wanted.queued = Some(now);
+            self.ready.entry(slot).or_default().push_back(topic.clone());
         }
-        if wanted.up_to_date() {
-            return;
-        }
-        wanted.queued = Some(now);
-        self.ready.entry(slot).or_default().push_back(topic.clone());
     }
 
     /// Sends what is ready to every owner whose lane is idle.

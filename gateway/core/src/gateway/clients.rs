@@ -307,23 +307,6 @@ impl Gateway {
         Some(channel)
     }
 
-    /// Stops reading a session that has too much unanswered, and starts again at half of it.
-    pub(super) fn pace(&mut self, id: SessionId, effects: &mut Vec<Effect>) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let (count, bytes) = (self.limits.unanswered_max, self.limits.unanswered_bytes_max);
-        if !session.paused && (session.unanswered >= count || session.unanswered_bytes >= bytes) {
-            session.paused = true;
-            effects.push(Effect::Pause(id));
-        } else if session.ending != Ending::Not {
-            self.close_answered(id, effects);
-        } else if session.paused && session.unanswered <= count / 2 && session.unanswered_bytes <= bytes / 2 {
-            session.paused = false;
-            effects.push(Effect::Resume(id));
-        }
-    }
-
     /// S6: the topic has no channel, or the session has not joined it.
     pub(super) fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
         let body = reason_body(reason::UNMATCHED_TOPIC);

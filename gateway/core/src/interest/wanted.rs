@@ -74,7 +74,17 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn up_to_date(&self) -> bool {
+    /// Nobody wants it, and nobody has to be told so.
+    pub(super) fn is_over(&self) -> bool {
+        self.members.is_empty() && !self.owner_knows && self.in_flight.is_none() && self.queued.is_none()
+    }
+
+    /// Whether a bind has to leave, and neither waits nor is on its way.
+    pub(super) fn has_to_tell(&self) -> bool {
+        self.in_flight.is_none() && self.queued.is_none() && !self.is_over() && !self.up_to_date()
+    }
+
+    fn up_to_date(&self) -> bool {
         self.bound.as_ref().is_some_and(|bound| bound.at.is_some())
             && self.untold.is_empty()
             && self.owner_knows != self.members.is_empty()

@@ -155,7 +155,7 @@ impl Operator {
             );
         }
         eprintln!(
-            "plan {} is running{}: waiting for it",
+            "plan {}, committed{}, is running: waiting for it",
             running.0,
             self.by(running)
         );

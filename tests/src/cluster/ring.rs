@@ -177,26 +177,39 @@ impl Cluster {
         Ok(took)
     }
 
-    /// `topic ls` of all topics that begin with `prefix`, by name.
+    /// `topic ls` of all topics that begin with `prefix` and end in a number, by name.
     ///
     /// # Errors
-    /// The command failed, or there are more topics than it may list.
+    /// The command failed.
     pub async fn topics(&self, prefix: &str) -> Result<BTreeMap<String, Listed>> {
-        let listed = self
-            .json(&["topic", "ls", "--prefix", prefix, "--limit", "100000"])
-            .await?;
-        ensure!(listed["truncated"] == false, "more topics than can be listed");
-        let topics = listed["topics"].as_array().context("topics")?;
-        let topic = |topic: &Value| {
-            let listed = Listed {
-                slot: topic["slot"].as_u64()?,
-                owner: text(&topic["owner"])?,
-                epoch: text(&topic["epoch"])?,
-                offset: topic["offset"].as_u64()?,
-            };
-            Some((text(&topic["topic"])?, listed))
+        let (mut all, mut prefixes) = (BTreeMap::new(), vec![prefix.to_owned()]);
+        while let Some(prefix) = prefixes.pop() {
+            let listed = self
+                .json(&["topic", "ls", "--prefix", &prefix, "--limit", "100000"])
+                .await?;
+            if listed["truncated"] == true {
+                // More than an answer holds: each next digit is asked for by itself.
+                prefixes.extend((0..10).map(|digit| format!("{prefix}{digit}")));
+                continue;
+            }
+            for topic in listed["topics"].as_array().context("topics")? {
+                let (name, listed) = Listed::read(topic).with_context(|| format!("topic {topic}"))?;
+                all.insert(name, listed);
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Listed {
+    fn read(topic: &Value) -> Option<(String, Listed)> {
+        let listed = Listed {
+            slot: topic["slot"].as_u64()?,
+            owner: text(&topic["owner"])?,
+            epoch: text(&topic["epoch"])?,
+            offset: topic["offset"].as_u64()?,
         };
-        topics.iter().map(topic).collect::<Option<_>>().context("a topic")
+        Some((text(&topic["topic"])?, listed))
     }
 }
 

@@ -1,0 +1,153 @@
+//! The scenarios at full size, held to the promised figures: minutes, not seconds, and so no part of the tests.
+//!
+//! `scripts/soak [SCENARIO ...] [--kills N] [--seed N] [--write FILE]` builds the binary and runs this. It prints a table a
+//! scenario and ends with 1 if a bar was missed, or a scenario could not be carried out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use ringcast_tests::load::{KILLS, MOVES, Shape};
+use ringcast_tests::scenario::{Report, big_slots, move_kills, moves, rolling};
+
+/// What there is, in the order it is done.
+const SCENARIOS: [&str; 6] = ["moves", "rolling", "kills", "topics", "members", "histories"];
+
+/// P10: the worst pause of a slot.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest wait of a publisher.
+const LONGEST_PUBLISH: Duration = Duration::from_millis(500);
+
+struct Arguments {
+    scenarios: Vec<String>,
+    kills: usize,
+    seed: u64,
+    write: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let soak = arguments(std::env::args().skip(1)).and_then(|arguments| {
+        let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
+        runtime.block_on(soak(&arguments))
+    });
+    match soak {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("soak: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let mut arguments = Arguments {
+        scenarios: Vec::new(),
+        kills: 50,
+        seed: now.context("read the clock")?.as_secs(),
+        write: None,
+    };
+    while let Some(argument) = given.next() {
+        let mut value = || given.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--kills" => arguments.kills = value()?.parse().context("--kills")?,
+            "--seed" => arguments.seed = value()?.parse().context("--seed")?,
+            "--write" => arguments.write = Some(value()?.into()),
+            name if SCENARIOS.contains(&name) => arguments.scenarios.push(argument),
+            other => bail!("{other:?} is none of {SCENARIOS:?}, --kills N, --seed N, --write FILE"),
+        }
+    }
+    if arguments.scenarios.is_empty() {
+        arguments.scenarios = SCENARIOS.map(str::to_owned).to_vec();
+    }
+    Ok(arguments)
+}
+
+/// Whether every scenario met its bars.
+async fn soak(arguments: &Arguments) -> Result<bool> {
+    let (mut met, mut written) = (true, String::from(HEAD));
+    for name in &arguments.scenarios {
+        match scenario(name, arguments).await {
+            Ok(report) => {
+                println!("{report}");
+                met &= report.is_met();
+                written.push_str(&format!("\n{report}"));
+            }
+            Err(error) => {
+                println!("### {name}\n\nnot carried out: {error:#}\n");
+                met = false;
+                written.push_str(&format!("\n### {name}\n\nNot carried out: {error:#}\n"));
+            }
+        }
+    }
+    if let Some(file) = &arguments.write {
+        std::fs::write(file, written).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(met)
+}
+
+const HEAD: &str = "# Soak\n\n\
+    What `scripts/soak` found: every process, the publishers and the members share one machine.\n";
+
+async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
+    match name {
+        "moves" => {
+            let scale = moves::Scale {
+                load: MOVES,
+                baseline: Duration::from_secs(20),
+                rounds: 3,
+                moves_min: 3000,
+                longest_publish: LONGEST_PUBLISH,
+                pause_seconds: 0.1,
+            };
+            moves::run(scale).await
+        }
+        "rolling" => {
+            let scale = rolling::Scale {
+                load: MOVES,
+                rounds: 3,
+                longest_publish: LONGEST_PUBLISH,
+                exit: Duration::from_secs(15),
+            };
+            rolling::run(scale).await
+        }
+        "kills" => {
+            let load = Shape {
+                publishes_per_second: 500,
+                ..KILLS
+            };
+            let (kills, seed) = (arguments.kills, arguments.seed);
+            move_kills::run(move_kills::Scale { load, kills, seed }).await
+        }
+        "topics" => {
+            let scale = big_slots::Topics {
+                topics: 20_000,
+                publications: 1,
+                bytes: 900,
+                topics_per_second: 20_000.0,
+                pause: PAUSE,
+            };
+            big_slots::topics(scale).await
+        }
+        "members" => {
+            let scale = big_slots::Members {
+                members: 10_000,
+                pause: PAUSE,
+            };
+            big_slots::members(scale).await
+        }
+        _ => {
+            let scale = big_slots::Topics {
+                topics: 100,
+                publications: 300,
+                bytes: 3000,
+                topics_per_second: 1.0,
+                pause: PAUSE,
+            };
+            big_slots::topics(scale).await
+        }
+    }
+}

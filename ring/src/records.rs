@@ -96,3 +96,28 @@ impl Index<&Key> for Records {
         &self.0[key]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Revision;
+    use crate::snapshot::tests::snapshot;
+
+    #[test]
+    fn writing_a_record_in_a_copy_leaves_the_others_as_they_were() {
+        const FIRST: &str = r#"{"version":1,"cause":"commit"}"#;
+        let before = snapshot(&[("history/1", FIRST), ("history/2", FIRST)]).records;
+        let keys: Vec<_> = before.iter().map(|(key, _)| key.clone()).collect();
+        let mut after = before.clone();
+        let mut newer = before[&keys[0]].clone();
+        newer.revision = Revision(9);
+        after.insert(keys[0].clone(), newer);
+        after.remove(&keys[1]);
+        assert_eq!((before.len(), after.len()), (2, 1));
+        assert_eq!(
+            (before[&keys[0]].revision, after[&keys[0]].revision),
+            (Revision(1), Revision(9))
+        );
+        assert!(before.contains_key(&keys[1]) && after.get(&keys[1]).is_none());
+        assert_eq!(after.range(keys[0].clone()..).count(), 1);
+    }
+}

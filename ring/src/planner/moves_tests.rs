@@ -291,6 +291,42 @@ fn a_plan_whose_record_is_gone_ends() {
     assert_eq!(owners.count(), 0, "it drains all the same");
 }
 
+#[test]
+fn who_said_that_it_would_go_is_not_waited_for() {
+    check(
+        "leave ts-2 | run | leave ts-3 | run | kill ts-2 | kill ts-3 | run | wait 1000 | run | owners",
+        &expect![[r#"
+            ts-1: 1 slots leave from ts-2 to ts-1, 1 slots leave from ts-2 to ts-3
+            look again in 60s
+            ts-1: 1 slots stay at ts-2
+            ts-1: 1 slots leave from ts-3 to ts-1
+            look again in 60s
+            ts-1: 64 slots Fresh at 2 to ts-1
+            ts-1: 10 slots Fresh at 2 to ts-1
+            owners: ts-1 100
+        "#]],
+    );
+}
+
+#[test]
+fn a_wish_is_not_repeated_while_no_snapshot_shows_it() {
+    let mut world = World::new(Config {
+        expect_topic_servers: Some(2),
+        slots: 10,
+    });
+    world.script("up ts-1 | up ts-2 | run | plan p drain ts-1 | commit p");
+    let now = world.now;
+    let (me, planner) = world.running.get_mut(&node("ts-1")).unwrap();
+    let mut decide = |after| {
+        planner
+            .decide(&world.snapshot, me, now + Duration::from_millis(after))
+            .len()
+    };
+    assert_eq!((decide(0), decide(0), decide(999)), (1, 0, 0));
+    assert_eq!(decide(1_000), 1, "it may never have happened");
+    assert_eq!(planner.deadline(), Some(now + Duration::from_secs(2)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -104,6 +104,36 @@ async fn a_node_that_is_down_is_removed_only_by_who_says_that_it_is_dead() -> Re
 }
 
 #[tokio::test]
+async fn a_drain_whose_node_dies_on_the_way_tells_what_was_lost() -> Result<()> {
+    let mut cluster = start_large().await?;
+    let before = owned(&cluster).await?;
+    let drain = Running::start(&cluster, &["node", "drain", "ts-2"])?;
+    wait::until("some slots to have moved", MOVED_WITHIN, async || {
+        let now = owned(&cluster).await?;
+        ensure!(now["ts-2"] + 4 < before["ts-2"], "{now:?}");
+        Ok(())
+    })
+    .await?;
+    cluster.kill("ts-2")?;
+    let output = drain.end().await?;
+    let outcome = output.json()?;
+    let count = |field: &str| outcome[field].as_u64().context("a count");
+    ensure!(
+        count("moves")? > 0 && count("lost")? > 0 && outcome["done"] == true,
+        "{outcome}"
+    );
+    let all = count("moves")? + count("lost")? + count("skipped")?;
+    ensure!(all == before["ts-2"], "{outcome}, of {before:?}");
+    let owned = owned(&cluster).await?;
+    ensure!(owned["ts-2"] == 0, "{owned:?}");
+    ensure!(
+        owned.values().sum::<u64>() == u64::from(SLOTS_LARGE),
+        "everything is owned: {owned:?}"
+    );
+    cluster.finish()
+}
+
+#[tokio::test]
 async fn every_bad_input_is_answered_in_words_and_changes_nothing() -> Result<()> {
     let cluster = Cluster::dev(2, 1).await?;
     for (arguments, said) in [

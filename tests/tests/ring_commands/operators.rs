@@ -181,3 +181,23 @@ async fn who_waits_is_told_that_the_store_is_away_and_the_plan_goes_on_when_it_i
     );
     cluster.finish()
 }
+
+#[tokio::test]
+async fn of_two_drains_at_once_the_second_comes_after_the_first() -> Result<()> {
+    let cluster = start().await?;
+    let drains = [
+        Running::start(&cluster, &["node", "drain", "ts-1"])?,
+        Running::start(&cluster, &["node", "drain", "ts-2"])?,
+    ];
+    for drain in drains {
+        let output = drain.end().await?;
+        ensure!(output.json()?["done"] == true, "{output:?}");
+    }
+    let owned = owned(&cluster).await?;
+    ensure!(owned["ts-3"] == u64::from(SLOTS), "{owned:?}");
+    ensure!(version(&cluster).await? == (3, false), "each is a version");
+    // And the last one left is left alone.
+    let last = cluster.cli(&["node", "drain", "ts-3"]).await?;
+    refused(&last, &["ts-3 is the last topic server"])?;
+    cluster.finish()
+}

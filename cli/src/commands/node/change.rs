@@ -7,7 +7,7 @@ use ringcast_proto::NodeId;
 use ringcast_ring::{PlanError, Snapshot, Wish};
 
 use crate::commands::plans::{Asked, Operator, TRIES_MAX, brief, node_id, weight};
-use crate::output::{Output, count};
+use crate::output::{Output, count, printable};
 
 /// What is to become of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +89,7 @@ pub(crate) async fn change(mut operator: Operator, change: &Change, output: Outp
             Ok(committed) => {
                 eprintln!("{}", brief(&planned.id, &planned.plan));
                 for warning in &planned.plan.warnings {
-                    eprintln!("warning: {warning}");
+                    eprintln!("warning: {}", printable(warning));
                 }
                 return match operator.finish(committed).await? {
                     Some(outcome) => outcome.print(output).map(|()| true),

@@ -5,7 +5,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ringcast_proto::record::{History, HistoryCause, Plan, PlanId};
 
 use ringcast_ring::{PlanError, Revision, SlotTable, Snapshot, Wish};
@@ -18,6 +18,7 @@ use super::wait::{Over, until_over};
 use super::wish::{Asked, Pinned};
 use super::{Follow, fresh, loads, who};
 use crate::cluster::Cluster;
+use crate::output::printable;
 
 /// Whoever meets this many changes by others in a row had better look at what is going on.
 pub(crate) const TRIES_MAX: u32 = 16;
@@ -99,7 +100,8 @@ impl Operator {
                 Err(error) => return Ok(Err(error)),
             };
             let before = self.cluster.snapshot.clone();
-            let done = self.cluster.change(change).await?;
+            let done = self.cluster.change(change).await;
+            let done = done.with_context(|| format!("commit plan {}", id.0))?;
             self.cluster.reload().await?;
             // Of a change whose outcome was unknown the conflict with itself tells nothing, but its record does.
             let is_mine = |history: &&History| {
@@ -130,7 +132,8 @@ impl Operator {
             let undo = fresh(snapshot.ring().map_or(0, |ring| ring.version));
             let (aborted, change) = ringcast_ring::abort(snapshot, &undo, &self.who, at, fresh_op())?;
             let before = self.cluster.snapshot.clone();
-            let done = self.cluster.change(change).await?;
+            let done = self.cluster.change(change).await;
+            let done = done.with_context(|| format!("abort plan {}", aborted.0))?;
             self.cluster.reload().await?;
             let is_mine = |history: &History| history.plan.as_ref() == Some(&undo);
             if done.is_some() || self.cluster.snapshot.history().any(is_mine) {
@@ -209,7 +212,7 @@ impl Operator {
             bail!(
                 "plan {} was taken back by {} while it ran (ring {})",
                 id.0,
-                abort.who,
+                printable(&abort.who),
                 abort.version
             );
         }
@@ -261,7 +264,7 @@ impl Operator {
         };
         let by = snapshot.history().find(|history| history.version == now);
         let by = by.map_or(String::new(), |history| {
-            format!(" (ring {now} was made by {})", history.who)
+            format!(" (ring {now} was made by {})", printable(&history.who))
         });
         anyhow::anyhow!("plan_stale: {error}{by}")
     }
@@ -271,7 +274,9 @@ impl Operator {
         let mut history = self.cluster.snapshot.history();
         history
             .find(|history| history.plan.as_ref() == Some(id) && !history.who.is_empty())
-            .map_or(String::new(), |history| format!(" by {}", history.who))
+            .map_or(String::new(), |history| {
+                format!(" by {}", printable(&history.who))
+            })
     }
 }
 

@@ -12,10 +12,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::dice::Dice;
 use super::{Report, end, enter, start};
-use crate::Cluster;
 use crate::cluster::{Listed, Planned, Shape};
 use crate::ledger::{Ledger, TopicNumber, Window};
 use crate::load::{self, Load};
+use crate::{Cluster, wait};
 
 /// How long after a kill every slot must serve again.
 const BACK_WITHIN: Duration = Duration::from_secs(6);
@@ -131,7 +131,18 @@ async fn round(
     let at = load.now();
     cluster.kill(&victim)?;
     load.served(at, &load.topics(), BACK_WITHIN).await?;
-    let after = cluster.topics("topics:load").await?;
+    // Slots without a topic of the load are looked at by their records.
+    let left = BACK_WITHIN.saturating_sub(load.now() - at);
+    let (after, _) = wait::until("every slot to have an owner", left, async || {
+        let ring = cluster.ring().await?;
+        ensure!(
+            ring.owned(&victim) == 0,
+            "{victim} still owns {}",
+            ring.owned(&victim)
+        );
+        cluster.topics("topics:load").await
+    })
+    .await?;
     let explained = may_begin_anew(&victim, &plan, &ring.moves);
     let mut kill = Kill {
         role,

@@ -140,13 +140,12 @@ pub(crate) async fn join(
                         _ => None,
                     };
                     match answer {
-                        Some((topic, Ok(()))) => {
-                            topics.retain(|waiting| waiting.as_bytes() != topic);
-                            asked -= 1;
-                        }
-                        Some((_, Err(reason))) => {
-                            refusal = Some(reason);
-                            asked -= 1;
+                        Some((topic, answer)) => {
+                            asked = asked.saturating_sub(1); // a server may answer more than it was asked
+                            match answer {
+                                Ok(()) => topics.retain(|waiting| waiting.as_bytes() != topic),
+                                Err(reason) => refusal = Some(reason),
+                            }
                         }
                         None => on_frame(frame),
                     }
@@ -204,5 +203,54 @@ async fn within<T>(work: impl Future<Output = Result<T, Error>>, what: &'static 
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(done) => done,
         Err(_) => Err(Error::Timeout(what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shakes hands, reads what is asked, and says `answers`, whatever that was.
+    async fn server(listener: tokio::net::TcpListener, answers: Vec<String>) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 4096];
+        assert!(stream.read(&mut asked).await.unwrap() > 0);
+        let head = format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut asked).await.unwrap() > 0);
+        let mut out = Vec::new();
+        for answer in answers {
+            out.extend([0x81, u8::try_from(answer.len()).unwrap()]);
+            out.extend(answer.as_bytes());
+        }
+        stream.write_all(&out).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_stays_to_be_asked_again_and_no_answer_too_many_hurts() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
+        let reply = |topic: &str, status: &str| {
+            let response = r#"{"reason":"overloaded"}"#;
+            format!(r#"["1","1","{topic}","phx_reply",{{"status":"{status}","response":{response}}}]"#)
+        };
+        let answers = vec![
+            reply("a", "ok"),
+            reply("b", "error"),
+            r#"["1",null,"a","m",{}]"#.to_owned(),
+            reply("a", "ok"),
+        ];
+        let client = async {
+            let (mut receiver, mut sender) = connect(&url).await.unwrap();
+            let mut topics = vec!["a".to_owned(), "b".to_owned()];
+            let mut others = 0;
+            let joined = join(&mut receiver, &mut sender, &mut topics, &mut |_| others += 1).await;
+            let error = joined.unwrap_err();
+            assert_eq!(error.to_string(), "join refused: overloaded");
+            assert_eq!((topics, others), (vec!["b".to_owned()], 1));
+            let ended = receiver.receive(|_| {}).await;
+            assert_eq!(ended.unwrap_err().to_string(), "the server hung up");
+        };
+        tokio::join!(server(listener, answers), client);
     }
 }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod cut;
 mod gateway;
+mod leaving;
 mod moves;
 mod proxy;
+mod publishers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -32,24 +32,27 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Where the help of every command lists the flags that all have, apart from its own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Flags that stand before or after the subcommand.
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct Global {
     /// The ring store: http://HOST:PORT is a coordinator [default: http://127.0.0.1:7700]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// A TOML file with settings; environment variables and flags win over it
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
     /// What to print: tables for people, or one JSON value [default: table]
-    #[arg(short, long, global = true, value_name = "FORMAT")]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,
     /// Which logs to write, as RUST_LOG has it, e.g. info or ringcast_gateway=debug [default: info for roles, else warn]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILTER")]
     pub(crate) log: Option<String>,
     /// How to write logs; they go to stderr [default: text]
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
 

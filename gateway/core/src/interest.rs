@@ -239,7 +239,7 @@ impl Interest {
             self.calls.insert(batch.call, call);
             effects.push(Effect::Bind(batch.call, to, batch.binds));
         }
-        self.lanes.retain(|node| owners.knows(node));
+        self.lanes.retain(now, |node| owners.knows(node));
     }
 }
 

@@ -4,11 +4,15 @@
 //! holds without numbers on the wire.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ringcast_proto::{Millis, NodeRef};
 
 use crate::backoff::Jitter;
 use crate::gateway::CallId;
+
+/// Longer than owners that are gone are named for.
+const FAILED_KEPT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -66,9 +70,36 @@ impl Lanes {
         self.lanes.clear();
     }
 
-    /// Forgets nodes that `keep` does not know and that nothing is in flight to.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&NodeRef) -> bool) {
+    /// Forgets nodes that `keep` does not know, that nothing is in flight to, and that have not failed of late: a slot may
+    /// name its owner for seconds after that is gone, and a call to it fails at once, again and again.
+    pub(crate) fn retain(&mut self, now: Millis, keep: impl Fn(&NodeRef) -> bool) {
+        let failed_of_late = |lane: &Lane| lane.failures > 0 && lane.not_before + FAILED_KEPT > now;
         self.lanes
-            .retain(|node, lane| lane.in_flight.is_some() || keep(node));
+            .retain(|node, lane| lane.in_flight.is_some() || failed_of_late(lane) || keep(node));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringcast_proto::{Incarnation, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_gone_keeps_its_pause_after_a_failure_and_is_forgotten_later() {
+        let node = NodeRef {
+            node: NodeId::parse("ts-1").unwrap(),
+            incarnation: Incarnation(1),
+        };
+        let (mut lanes, mut jitter, mut now) = (Lanes::default(), Jitter::new(7), Millis(1_000));
+        for call in 1..=8 {
+            now = lanes.free_at(&node).unwrap().max(now);
+            lanes.take(&node, CallId(call));
+            lanes.failed(&node, CallId(call), now, &mut jitter);
+            lanes.retain(now, |_| false);
+        }
+        assert!(now > Millis(1_100), "8 calls in {now:?}");
+        lanes.retain(now + Duration::from_secs(6), |_| false);
+        assert!(lanes.lanes.is_empty());
     }
 }

@@ -169,7 +169,7 @@ impl<W> Publishing<W> {
             );
             effects.push(Effect::Publish(call, to, batch.slots));
         }
-        self.lanes.retain(|node| owners.knows(node));
+        self.lanes.retain(now, |node| owners.knows(node));
     }
 
     /// Takes the answer to a Publish call and hands out what it decides, in order.

@@ -16,6 +16,9 @@ use crate::{Change, Expect, Guard, Op, Revision, Snapshot};
 /// So many plans that do not run are kept beside the one stored last, so that the store does not fill with them.
 const PLANS_KEPT: usize = 16;
 
+/// And only so many moves of theirs, at some 80 bytes each: two plans that move everything in the largest cluster.
+const MOVES_KEPT: usize = 8192;
+
 /// So many versions of the ring are told of.
 const HISTORY_KEPT: u64 = 100;
 
@@ -28,16 +31,17 @@ pub fn save(snapshot: &Snapshot, id: &PlanId, plan: &Plan, op: Op) -> Change {
     let ring = snapshot.ring();
     let is_kept_anyway =
         |other: &PlanId| other == id || ring.is_some_and(|ring| ring.plan.as_ref() == Some(other));
-    let mut others: Vec<(Revision, &PlanId)> = snapshot
+    let mut others: Vec<(Revision, &PlanId, usize)> = snapshot
         .plans()
         .filter(|(other, ..)| !is_kept_anyway(other))
-        .map(|(other, revision, _)| (revision, other))
+        .map(|(other, revision, plan)| (revision, other, plan.moves.len()))
         .collect();
     others.sort_unstable_by(|one, other| other.cmp(one));
-    let plans = others
-        .into_iter()
-        .skip(PLANS_KEPT)
-        .map(|(_, id)| Key::Plan(id.clone()));
+    let mut moves = 0;
+    let plans = others.into_iter().enumerate().filter_map(|(kept, (_, id, len))| {
+        moves += len;
+        (kept >= PLANS_KEPT || moves > MOVES_KEPT).then(|| Key::Plan(id.clone()))
+    });
     let version = ring.map_or(0, |ring| ring.version);
     let versions = snapshot
         .history()
@@ -241,7 +245,7 @@ fn undoing(id: &PlanId, plan: &Plan, version: u64) -> Plan {
     });
     Plan {
         base_version: version,
-        wish: vec![format!("--abort {}", id.0)],
+        wish: vec![format!("abort {}", id.0)],
         before: plan.after.clone(),
         after: plan.before.clone(),
         moves: moves.collect(),

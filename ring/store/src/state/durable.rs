@@ -125,7 +125,7 @@ impl Durable {
         for key in change
             .delete
             .iter()
-            .filter(|key| self.snapshot.records.contains_key(*key))
+            .filter(|key| self.snapshot.records.contains_key(key))
         {
             records.insert(key.clone(), None);
             if let Key::Node(node) = key {

@@ -20,6 +20,9 @@ use crate::{Effect, Moment, PullPage, Role};
 
 /// After a call without an answer, or one that says to look at the record.
 const RETRY: Duration = Duration::from_millis(200);
+/// An owner that has not read the record yet, in which this node has read the wish, reads it within milliseconds. Doubled
+/// with every such answer, up to [`RETRY`].
+const EARLY: Duration = Duration::from_millis(5);
 /// The owner has nothing to send yet, or is writing the change that makes this node the owner.
 const WAIT: Duration = Duration::from_millis(50);
 /// There is no room for the topics; others may go.
@@ -38,6 +41,8 @@ pub(crate) struct Learning {
     page: u64,
     /// When to ask for it again; none while an answer is awaited.
     ask_at: Option<Millis>,
+    /// Answers in a row that said that the owner knows of no such move.
+    refusals: u32,
     began: Millis,
     bytes: u64,
     /// When the owner sealed the slot, by this node's clock: the last page is applied.
@@ -69,6 +74,7 @@ impl Learning {
             attempt: 0,
             page: 0,
             ask_at: Some(now),
+            refusals: 0,
             began: now,
             bytes: 0,
             sealed_at: None,
@@ -153,6 +159,10 @@ impl Slot {
         };
         let answer = answer.unwrap_or_default();
         let status = answer.status();
+        learning.refusals = match status {
+            PullStatus::NotOwner => learning.refusals.saturating_add(1),
+            _ => 0,
+        };
         let again = match (status, answer.page) {
             (PullStatus::Page, Some(page)) if page.number == asked.page => {
                 learning.page += 1;
@@ -185,7 +195,8 @@ impl Slot {
                 self.restart();
                 WAIT
             }
-            (PullStatus::Page | PullStatus::NotOwner | PullStatus::Unspecified, _) => RETRY,
+            (PullStatus::NotOwner, _) => RETRY.min(EARLY * (1 << learning.refusals.min(8)) / 2),
+            (PullStatus::Page | PullStatus::Unspecified, _) => RETRY,
         };
         if let Some(learning) = &mut self.learning {
             learning.ask_at = Some(moment.now + again);

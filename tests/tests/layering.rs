@@ -186,6 +186,22 @@ const ALLOWED: &[Allowed] = &[
         dev: &[],
         build: &[],
     },
+    Allowed {
+        name: "ringcast-simulation",
+        normal: &[
+            "bytes",
+            "clap",
+            "ringcast-gateway-core",
+            "ringcast-proto",
+            "ringcast-ring",
+            "ringcast-ring-store",
+            "ringcast-topic-server-core",
+            "serde",
+            "serde_json",
+        ],
+        dev: &[],
+        build: &[],
+    },
 ];
 
 /// Crates whose behaviour is a function of their inputs.

@@ -1,0 +1,406 @@
+//! Slots and their mailboxes. Mirrors `topic-server/src/slot.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use ringcast_proto::record::{Key, Record};
+use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, Slot as SlotNumber, Topic, v1};
+use ringcast_ring::{Change, Expect, Guard};
+use ringcast_topic_server_core::{
+    Bind, Cursor, Effect, Input, Moment, Publishes, PullPage, Slot, Swap, Token,
+};
+
+use super::{Server, peer_at};
+use crate::env::Env;
+use crate::wire::{CallNumber, Life, Pending, Purpose, Request, Timer};
+
+const MAILBOX_LEN: usize = 1024;
+const PULL_DEADLINE: Duration = Duration::from_millis(1000);
+
+/// What comes into a mailbox.
+#[derive(Debug)]
+pub(super) enum Mail {
+    Tell(Input),
+    Publish {
+        from: NodeRef,
+        owner_epoch: OwnerEpoch,
+        publishes: v1::SlotPublishes,
+        asker: (u64, usize),
+    },
+    Bind {
+        from: NodeRef,
+        owner_epoch: OwnerEpoch,
+        bind: Bind,
+        asker: (u64, usize),
+    },
+    Pull {
+        from: NodeRef,
+        pull: PullPage,
+        asker: (Life, CallNumber),
+    },
+}
+
+/// Somebody who waits for an answer.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    /// A part of a call.
+    Part(u64, usize),
+    /// A pull.
+    Pull(Life, CallNumber),
+}
+
+#[derive(Debug)]
+pub(super) struct SlotTask {
+    pub(super) slot: Slot,
+    /// The life of this node in which its role was taken.
+    life: Incarnation,
+    mailbox: VecDeque<Mail>,
+    /// It is to run later.
+    due: bool,
+    askers: BTreeMap<Token, Asker>,
+    asked: u64,
+    timer: u64,
+    timer_at: Option<ringcast_proto::Millis>,
+}
+
+impl SlotTask {
+    pub(super) fn new(slot: Slot) -> SlotTask {
+        SlotTask {
+            slot,
+            life: Incarnation(0),
+            mailbox: VecDeque::new(),
+            due: false,
+            askers: BTreeMap::new(),
+            asked: 0,
+            timer: 0,
+            timer_at: None,
+        }
+    }
+
+    fn asker(&mut self, asker: Asker) -> Token {
+        self.asked += 1;
+        self.askers.insert(Token(self.asked), asker);
+        Token(self.asked)
+    }
+
+    /// Notes who asks, and makes the question an input.
+    fn open(&mut self, mail: Mail) -> Input {
+        match mail {
+            Mail::Tell(input) => input,
+            Mail::Publish {
+                from,
+                owner_epoch,
+                publishes,
+                asker: (call, part),
+            } => Input::Publish(Publishes {
+                token: self.asker(Asker::Part(call, part)),
+                from,
+                owner_epoch,
+                publishes: publishes.publishes,
+                held_ms: publishes.held_ms,
+            }),
+            Mail::Bind {
+                from,
+                owner_epoch,
+                bind,
+                asker: (call, part),
+            } => Input::Bind {
+                token: self.asker(Asker::Part(call, part)),
+                from,
+                owner_epoch,
+                bind,
+            },
+            Mail::Pull {
+                from,
+                pull,
+                asker: (life, call),
+            } => Input::Pull {
+                token: self.asker(Asker::Pull(life, call)),
+                from,
+                pull,
+            },
+        }
+    }
+}
+
+impl Server {
+    /// The slots, as far as they are made.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().map(|task| &task.slot)
+    }
+
+    /// Asks a slot something whose answer is wanted at once, past its mailbox: for the invariants alone.
+    pub(crate) fn look(&mut self, env: &Env, number: SlotNumber, input: Input) -> Vec<Effect> {
+        let moment = self.moment(env, number);
+        let mut effects = Vec::new();
+        if let Some(task) = self.slots.get_mut(usize::from(number.0)) {
+            task.slot.apply(input, moment, &mut effects);
+        }
+        effects
+    }
+
+    /// For what may be refused: `false` if there is no room.
+    pub(super) fn ask(&mut self, env: &mut Env, number: SlotNumber, mail: Mail) -> bool {
+        let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
+            return false;
+        };
+        if task.mailbox.len() >= MAILBOX_LEN {
+            return false;
+        }
+        task.mailbox.push_back(mail);
+        self.schedule(env, number);
+        true
+    }
+
+    /// For what must not be lost.
+    pub(super) fn tell(&mut self, env: &mut Env, number: SlotNumber, input: Input) {
+        if let Some(task) = self.slots.get_mut(usize::from(number.0)) {
+            task.mailbox.push_back(Mail::Tell(input));
+            self.schedule(env, number);
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, env: &mut Env, input: &Input) {
+        for number in 0..self.slots.len() {
+            self.tell(env, slot_number(number), input.clone());
+        }
+    }
+
+    /// The slot runs now, or a little later: what comes meanwhile is one batch.
+    fn schedule(&mut self, env: &mut Env, number: SlotNumber) {
+        let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
+            return;
+        };
+        if task.due {
+            return;
+        }
+        let delay_us = if env.random.chance(env.slow_slots) {
+            env.random.below(60_000)
+        } else if env.random.chance(100_000) {
+            env.random.below(400)
+        } else {
+            0
+        };
+        task.due = true;
+        if delay_us == 0 {
+            self.run_slot(env, number);
+        } else {
+            let delay = Duration::from_micros(delay_us);
+            env.timer(self.base.life, self.base.clock, delay, Timer::RunSlot(number));
+        }
+    }
+
+    /// The slot's task gets to run: all that waits, then one flush.
+    pub(super) fn run_slot(&mut self, env: &mut Env, number: SlotNumber) {
+        let mut effects = Vec::new();
+        let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
+            return;
+        };
+        task.due = false;
+        let mails = std::mem::take(&mut task.mailbox);
+        for mail in mails {
+            let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
+                return;
+            };
+            let input = task.open(mail);
+            if let Input::Record { me, .. } = &input {
+                task.life = me.incarnation;
+            }
+            self.apply(env, number, input, &mut effects);
+        }
+        self.flush(env, number, &mut effects);
+        self.perform(env, number, effects);
+    }
+
+    pub(super) fn slot_timer(&mut self, env: &mut Env, number: SlotNumber, timer: u64) {
+        if let Some(task) = self.slots.get_mut(usize::from(number.0))
+            && task.timer == timer
+        {
+            task.timer_at = None;
+            self.tell(env, number, Input::Tick);
+        }
+    }
+
+    fn apply(&mut self, env: &mut Env, number: SlotNumber, input: Input, effects: &mut Vec<Effect>) {
+        let moment = self.moment(env, number);
+        let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
+            return;
+        };
+        let from = effects.len();
+        let now = env.now;
+        env.trace.line(now, || {
+            format!("    slot {number} {:?} <- {input:?}", task.slot.role())
+        });
+        task.slot.apply(input, moment, effects);
+        let peer = self.base.life.peer;
+        env.check.role(now, peer, number, task.slot.role());
+        for effect in &effects[from..] {
+            if let Effect::Published(_, answer) = effect {
+                env.check.decided(now, peer, task.slot.role(), answer);
+            }
+        }
+    }
+
+    fn flush(&mut self, env: &mut Env, number: SlotNumber, effects: &mut Vec<Effect>) {
+        let now = self.base.now(env);
+        if let Some(task) = self.slots.get_mut(usize::from(number.0)) {
+            task.slot.flush(now, effects);
+        }
+    }
+
+    fn moment(&self, env: &Env, number: SlotNumber) -> Moment {
+        let now = self.base.now(env);
+        let life = self
+            .slots
+            .get(usize::from(number.0))
+            .map_or(Incarnation(0), |task| task.life);
+        let held: usize = self.slots.iter().map(|task| task.slot.counts().topics).sum();
+        Moment {
+            now,
+            lease_valid: self.base.valid_for(life, now),
+            topics_free: self.limits.topics_max.saturating_sub(held),
+        }
+    }
+
+    fn perform(&mut self, env: &mut Env, number: SlotNumber, mut effects: Vec<Effect>) {
+        while !effects.is_empty() {
+            let mut consequences = Vec::new();
+            for effect in effects.drain(..) {
+                if let Some(input) = self.carry_out(env, number, effect) {
+                    consequences.push(input);
+                }
+            }
+            for input in consequences {
+                self.apply(env, number, input, &mut effects);
+            }
+        }
+        self.set_timer(env, number);
+    }
+
+    /// Does what the slot wants; what it has to be told in turn.
+    fn carry_out(&mut self, env: &mut Env, number: SlotNumber, effect: Effect) -> Option<Input> {
+        let now = env.now;
+        if !matches!(effect, Effect::Deliver(..)) {
+            env.trace.line(now, || format!("    slot {number} -> {effect:?}"));
+        }
+        match effect {
+            Effect::Published(token, answer) => {
+                if let Some(Asker::Part(call, part)) = self.asked_by(number, token) {
+                    self.part_published(env, call, part, answer);
+                }
+            }
+            Effect::Bound(token, outcome) => {
+                if let Some(Asker::Part(call, part)) = self.asked_by(number, token) {
+                    self.part_bound(env, call, part, outcome);
+                }
+            }
+            Effect::PullAnswered(token, mut answer) => {
+                if let Some(Asker::Pull(life, call)) = self.asked_by(number, token) {
+                    answer.incarnation = self.base.node().incarnation.0;
+                    self.pull_answered(env, life, call, answer);
+                }
+            }
+            Effect::Deliver(gateway, entry) => return self.deliver(env, number, gateway, entry),
+            Effect::Pull(owner, page) => self.pull(env, number, &owner, page),
+            Effect::Swap(swap) => self.swap(env, number, *swap),
+            Effect::Moved(ended) => env.check.moved(now, &ended),
+            Effect::Behind => self.ask_touch(env, number),
+            Effect::Tapped(..)
+            | Effect::TapEnded(_)
+            | Effect::Listed(..)
+            | Effect::Shown(..)
+            | Effect::Members(..) => {}
+        }
+        None
+    }
+
+    fn asked_by(&mut self, number: SlotNumber, token: Token) -> Option<Asker> {
+        self.slots.get_mut(usize::from(number.0))?.askers.remove(&token)
+    }
+
+    /// Puts an entry on the lane; what to tell the slot if it does not fit.
+    fn deliver(
+        &mut self,
+        env: &mut Env,
+        number: SlotNumber,
+        gateway: NodeRef,
+        entry: v1::DeliverEntry,
+    ) -> Option<Input> {
+        let now = env.now;
+        if let Some(task) = self.slots.get(usize::from(number.0)) {
+            let (node, role) = (self.base.as_of(task.life), task.slot.role());
+            env.check.fanned_out(now, &node, role, &entry);
+        }
+        let (topic, epoch, prev_offset) = (entry.topic.clone(), entry.epoch.clone(), entry.prev_offset);
+        if self.push(env, &gateway, entry) {
+            return None;
+        }
+        let topic = Topic::parse(&topic).ok()?;
+        let from = Cursor::parse(&v1::Position {
+            epoch,
+            offset: prev_offset,
+        })
+        .ok()?;
+        Some(Input::Dropped { gateway, topic, from })
+    }
+
+    fn pull(&mut self, env: &mut Env, number: SlotNumber, owner: &NodeRef, page: PullPage) {
+        env.check.pulls(env.now, number, &page);
+        let address = self
+            .table
+            .as_ref()
+            .and_then(|table| table.address(owner))
+            .and_then(peer_at);
+        let Some(peer) = address else {
+            self.tell(env, number, Input::Pulled(page, None));
+            return;
+        };
+        let call = v1::PullCall {
+            header: Some(self.header(owner.incarnation)),
+            slot: u32::from(number.0),
+            owner_epoch: page.owner_epoch.0,
+            move_id: page.move_id.clone(),
+            attempt: page.attempt,
+            page: page.page,
+        };
+        let pending = Pending::Pull(number, page);
+        self.base
+            .call(env, peer, Request::Pull(call), pending, PULL_DEADLINE);
+    }
+
+    fn swap(&mut self, env: &mut Env, number: SlotNumber, swap: Swap) {
+        let change = Change {
+            expect: vec![(Key::Slot(number), Expect::Revision(swap.revision))],
+            guards: vec![Guard::Alive(swap.owner), Guard::Alive(swap.target)],
+            put: vec![(Key::Slot(number), Record::Slot(swap.record.clone()))],
+            delete: Vec::new(),
+            op: env.fresh_op(),
+        };
+        self.swaps.insert((number, swap.revision), swap.record);
+        self.base.make(env, change, Purpose::Swap(number, swap.revision));
+    }
+
+    fn set_timer(&mut self, env: &mut Env, number: SlotNumber) {
+        let (life, clock) = (self.base.life, self.base.clock);
+        let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
+            return;
+        };
+        let deadline = task.slot.deadline();
+        if deadline == task.timer_at {
+            return;
+        }
+        task.timer_at = deadline;
+        task.timer += 1;
+        if let Some(deadline) = deadline {
+            let due = clock.when(deadline, env.now) + Duration::from_millis(1);
+            env.at(
+                due,
+                crate::wire::Event::Timer(life, Timer::Slot(number, task.timer)),
+            );
+        }
+    }
+}
+
+pub(super) fn slot_number(index: usize) -> SlotNumber {
+    SlotNumber(u16::try_from(index).expect("there are at most 65,535 slots"))
+}

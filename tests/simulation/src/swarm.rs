@@ -1,0 +1,171 @@
+//! What a seed draws: the size of the cluster, and which faults come how often.
+//!
+//! A run has a subset of the faults, not all of them: faults hide each other, and a schedule that has everything finds
+//! less than many that have a little.
+
+use std::fmt;
+
+use crate::client::Temper;
+use crate::network::Weather;
+use crate::random::Random;
+
+/// Something that breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// Two nodes, or a node and the store, do not reach each other, in one direction or both.
+    Cut,
+    /// A topic server dies and comes back without memory.
+    KillServer,
+    /// A gateway dies and comes back without memory.
+    KillGateway,
+    /// A topic server stands still, and goes on with what it knew.
+    PauseServer,
+    /// A gateway stands still.
+    PauseGateway,
+    /// The store ends and comes back with its disk.
+    RestartStore,
+    /// The store stands still.
+    PauseStore,
+}
+
+const FAULTS: [Fault; 7] = [
+    Fault::Cut,
+    Fault::KillServer,
+    Fault::KillGateway,
+    Fault::PauseServer,
+    Fault::PauseGateway,
+    Fault::RestartStore,
+    Fault::PauseStore,
+];
+
+/// Something an operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Deed {
+    /// A topic server is asked to end, and started again.
+    RestartServer,
+    /// A gateway is asked to end, and started again.
+    RestartGateway,
+}
+
+const DEEDS: [Deed; 2] = [Deed::RestartServer, Deed::RestartGateway];
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Swarm {
+    /// Topic servers that are there at birth.
+    pub(crate) servers: usize,
+    /// Topic servers that join the ring later, if somebody adds them.
+    pub(crate) spares: usize,
+    /// Gateways.
+    pub(crate) gateways: usize,
+    /// Clients.
+    pub(crate) clients: usize,
+    /// Slots.
+    pub(crate) slots: u16,
+    /// What clients do.
+    pub(crate) temper: Temper,
+    /// Publications a topic keeps.
+    pub(crate) history_len: usize,
+    /// Changes the store keeps for watches.
+    pub(crate) window_len: Option<usize>,
+    /// The network.
+    pub(crate) weather: Weather,
+    /// How often a slot's task is late, in millionths of inputs.
+    pub(crate) slow_slots: u32,
+    /// Faults that come.
+    pub(crate) faults: Vec<Fault>,
+    /// Between two of them, on average.
+    pub(crate) fault_pause_ms: u64,
+    /// What operators do.
+    pub(crate) deeds: Vec<Deed>,
+    /// Between two deeds, on average.
+    pub(crate) deed_pause_ms: u64,
+    /// Clocks that run up to 1 % wrong.
+    pub(crate) wrong_clocks: bool,
+}
+
+impl Swarm {
+    /// What this seed draws.
+    #[must_use]
+    pub(crate) fn draw(seed: u64) -> Swarm {
+        let random = &mut Random::new(seed, 3);
+        let half = |random: &mut Random| random.chance(500_000);
+        let some = |random: &mut Random, low, high| usize::try_from(random.between(low, high)).unwrap_or(0);
+        let weather = if half(random) {
+            let rate = |random: &mut Random, most: u64| {
+                let on = random.chance(500_000);
+                if on {
+                    u32::try_from(random.below(most)).unwrap_or(0)
+                } else {
+                    0
+                }
+            };
+            Weather {
+                loss: rate(random, 30_000),
+                doubles: rate(random, 50_000),
+                spikes: rate(random, 20_000),
+                spike_max_ms: *random.pick(&[30, 300, 1_500, 3_000]).unwrap_or(&300),
+            }
+        } else {
+            Weather::default()
+        };
+        let mut faults: Vec<Fault> = Vec::new();
+        if !random.chance(150_000) {
+            for fault in FAULTS {
+                if random.chance(300_000) {
+                    faults.push(fault);
+                }
+            }
+        }
+        let deeds = DEEDS.iter().copied().filter(|_| random.chance(600_000)).collect();
+        Swarm {
+            servers: some(random, 2, 6),
+            spares: some(random, 0, 3),
+            gateways: some(random, 2, 4),
+            clients: some(random, 6, 25),
+            slots: u16::try_from(random.between(4, 17)).unwrap_or(8),
+            temper: Temper {
+                pause_ms: *random.pick(&[60, 150, 400]).unwrap_or(&150),
+                topics: some(random, 3, 16),
+                burst: *random.pick(&[1, 3, 8]).unwrap_or(&1),
+            },
+            history_len: *random.pick(&[12, 300, 300]).unwrap_or(&300),
+            window_len: half(random).then(|| 64),
+            weather,
+            slow_slots: if half(random) {
+                u32::try_from(random.below(50_000)).unwrap_or(0)
+            } else {
+                0
+            },
+            faults,
+            fault_pause_ms: *random.pick(&[400, 1_500, 5_000]).unwrap_or(&1_500),
+            deeds,
+            deed_pause_ms: *random.pick(&[1_500, 4_000, 10_000]).unwrap_or(&4_000),
+            wrong_clocks: half(random),
+        }
+    }
+}
+
+impl fmt::Display for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "cluster: {} topic servers and {} spare, {} gateways, {} clients, {} slots, {} topics, history {}, window {:?}",
+            self.servers,
+            self.spares,
+            self.gateways,
+            self.clients,
+            self.slots,
+            self.temper.topics,
+            self.history_len,
+            self.window_len
+        )?;
+        writeln!(
+            f,
+            "network: {:?}, slow slots {}, wrong clocks {}",
+            self.weather, self.slow_slots, self.wrong_clocks
+        )?;
+        writeln!(f, "faults every {} ms: {:?}", self.fault_pause_ms, self.faults)?;
+        write!(f, "deeds every {} ms: {:?}", self.deed_pause_ms, self.deeds)
+    }
+}

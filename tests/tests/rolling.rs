@@ -10,6 +10,8 @@ use ringcast_tests::scenario::rolling::{Scale, run};
 async fn a_rolling_restart_of_the_topic_servers_loses_doubles_and_reorders_nothing() -> Result<()> {
     let scale = Scale {
         load: MOVES,
+        // A quarter of the usual: enough moves, and no minute of them.
+        slots: Some(256),
         rounds: 1,
         longest_publish: Duration::from_millis(500),
         exit: Duration::from_secs(20),

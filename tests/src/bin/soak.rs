@@ -97,6 +97,7 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
         "moves" => {
             let scale = moves::Scale {
                 load: MOVES,
+                slots: None,
                 baseline: Duration::from_secs(20),
                 rounds: 3,
                 moves_min: 3000,
@@ -108,6 +109,7 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
         "rolling" => {
             let scale = rolling::Scale {
                 load: MOVES,
+                slots: None,
                 rounds: 3,
                 longest_publish: LONGEST_PUBLISH,
                 exit: Duration::from_secs(15),
@@ -120,7 +122,13 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
                 ..KILLS
             };
             let (kills, seed) = (arguments.kills, arguments.seed);
-            move_kills::run(move_kills::Scale { load, kills, seed }).await
+            let scale = move_kills::Scale {
+                load,
+                slots: None,
+                kills,
+                seed,
+            };
+            move_kills::run(scale).await
         }
         "topics" => {
             let scale = big_slots::Topics {

@@ -20,8 +20,8 @@ use crate::{Cluster, wait};
 /// How long after a kill every slot must serve again.
 const BACK_WITHIN: Duration = Duration::from_secs(6);
 
-/// How long a plan may take that lost one of its nodes, once that is back.
-const PLAN_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a plan may take that lost one of its nodes, once that is back; then it is aborted.
+const PLAN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Kills come within this time after a commit: a plan of this load takes about so long.
 const KILL_WITHIN: Duration = Duration::from_millis(1500);
@@ -31,6 +31,8 @@ const KILL_WITHIN: Duration = Duration::from_millis(1500);
 pub struct Scale {
     /// The load.
     pub load: load::Shape,
+    /// Slots of the ring; `None`: as many as the product thinks right.
+    pub slots: Option<u16>,
     /// How many kills.
     pub kills: usize,
     /// Of everything that is random.
@@ -68,6 +70,8 @@ struct Kill {
     /// The plan was over by itself, and had moved so many slots when the kill came.
     was_aborted: bool,
     moved_before: u64,
+    /// From the kill until every slot had an owner, then until the killed one was back, then until the plan was over.
+    steps: [Duration; 3],
 }
 
 /// Kills by turns.
@@ -77,7 +81,11 @@ struct Kill {
 pub async fn run(scale: Scale) -> Result<Report> {
     eprintln!("seed {}", scale.seed);
     let mut dice = Dice::new(scale.seed);
-    let (mut cluster, load) = start(Shape::default(), scale.load).await?;
+    let shape = Shape {
+        slots: scale.slots,
+        ..Shape::default()
+    };
+    let (mut cluster, load) = start(shape, scale.load).await?;
     cluster.change(&["node", "drain", "ts-3"]).await?;
     let mut drained = "ts-3".to_owned();
     let mut kills = Vec::new();
@@ -87,11 +95,12 @@ pub async fn run(scale: Scale) -> Result<Report> {
             .await
             .with_context(|| format!("kill {number} of seed {}, of a {role}", scale.seed))?;
         eprintln!(
-            "{role} {} killed at {:.1?} after {} moves: {} topics began anew{}",
+            "{role} {} killed at {:.1?} after {} moves: {} topics began anew; owners, back, plan over: {:.1?}{}",
             kill.victim,
             kill.at,
             kill.moved_before,
             kill.broken.len(),
+            kill.steps,
             if kill.was_aborted { ", plan aborted" } else { "" },
         );
         kills.push(kill);
@@ -152,6 +161,7 @@ async fn round(
         unexplained: Vec::new(),
         was_aborted: false,
         moved_before: ring.owned(&drained),
+        steps: [Duration::ZERO; 3],
     };
     for (name, listed) in &after {
         let was = before.get(name).with_context(|| format!("{name} is new"))?;
@@ -165,14 +175,17 @@ async fn round(
                 .push(format!("{name} of {}, killed {victim}", was.owner));
         }
     }
+    let served = load.now();
     cluster.start_again(&victim)?;
     cluster.ready(&victim).await?;
+    let ready = load.now();
     if cluster.plan_over(&plan.plan, PLAN_DEADLINE).await.is_err() {
         cluster.change(&["ring", "abort"]).await?;
         kill.was_aborted = true;
     }
     let ring = cluster.ring().await?;
     ensure!(ring.plan.is_none(), "a plan is left: {ring:?}");
+    kill.steps = [served - at, ready - served, load.now() - ready];
     Ok((
         kill,
         if kill_was_undone(&ring, &source) {

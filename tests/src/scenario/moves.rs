@@ -16,6 +16,8 @@ use crate::load;
 pub struct Scale {
     /// The load.
     pub load: load::Shape,
+    /// Slots of the ring; `None`: as many as the product thinks right.
+    pub slots: Option<u16>,
     /// How long it runs before anything moves.
     pub baseline: Duration,
     /// How often the whole sequence is done.
@@ -33,7 +35,10 @@ pub struct Scale {
 /// # Errors
 /// Something could not be done; what is found is in the report.
 pub async fn run(scale: Scale) -> Result<Report> {
-    let shape = Shape::default();
+    let shape = Shape {
+        slots: scale.slots,
+        ..Shape::default()
+    };
     let (mut cluster, load) = start(shape.clone(), scale.load).await?;
     let from = load.now();
     load.run(scale.baseline).await;

@@ -18,6 +18,8 @@ const EXIT_DEADLINE: Duration = Duration::from_secs(40);
 pub struct Scale {
     /// The load.
     pub load: load::Shape,
+    /// Slots of the ring; `None`: as many as the product thinks right.
+    pub slots: Option<u16>,
     /// How often all are restarted.
     pub rounds: usize,
     /// The longest wait of a publisher.
@@ -31,7 +33,11 @@ pub struct Scale {
 /// # Errors
 /// Something could not be done; what is found is in the report.
 pub async fn run(scale: Scale) -> Result<Report> {
-    let (mut cluster, load) = start(Shape::default(), scale.load).await?;
+    let shape = Shape {
+        slots: scale.slots,
+        ..Shape::default()
+    };
+    let (mut cluster, load) = start(shape, scale.load).await?;
     let from = load.now();
     let (mut ended, mut exits, mut left) = (Vec::new(), Vec::new(), 0);
     for _ in 0..scale.rounds {
@@ -65,7 +71,7 @@ pub async fn run(scale: Scale) -> Result<Report> {
         scale.load.topics,
         scale.load.members
     ));
-    report.at_least("slots that had to leave", left, 300);
+    report.at_least("slots that had to leave", left, ring.slots);
     report.below(
         "from SIGTERM to the end",
         exits.iter().max().copied().unwrap_or_default(),

@@ -18,7 +18,7 @@ use crate::topic::Topic;
 use crate::{Effect, Moment, Token};
 
 /// As long as the longest subject a token may carry.
-const SUBJECT_BYTES_MAX: usize = 1024;
+pub(crate) const SUBJECT_BYTES_MAX: usize = 1024;
 
 /// A place in a topic's sequence: everything up to `offset` is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -89,7 +89,12 @@ impl Slot {
                 self.role = Role::Fenced(*owner_epoch);
                 self.end_taps(effects);
             }
-            // The record names the life that is over as the target, so nothing can come of the copy.
+            // It has everything, so the record may have made this life the owner, unread: the next one may claim that.
+            Role::Learner(_, owner_epoch) if self.copy.is_some() => {
+                self.role = Role::Fenced(*owner_epoch);
+                self.ask_no_more();
+            }
+            // Nothing can come of half a copy: the record names the life that is over as the target.
             Role::Learner(owner, owner_epoch) => {
                 self.role = Role::None(Some((owner.clone(), *owner_epoch)));
                 self.learning = None;

@@ -50,9 +50,11 @@ pub(crate) fn turn(record: &SlotRecord, me: &NodeRef, copy: Option<OwnerEpoch>) 
     if is_learner(record, me) {
         return Turn::Learn;
     }
-    let mine_before = record.owner.node == me.node && record.owner.incarnation < me.incarnation;
+    // An earlier life, whose slots this one may claim; or a later one, that has claimed them while this one is still told
+    // things: then it is told so in a moment.
+    let another_life = record.owner.node == me.node;
     match usable {
-        Some(copy) if mine_before => Turn::Keep(Role::Fenced(copy)),
+        Some(copy) if another_life => Turn::Keep(Role::Fenced(copy)),
         _ => Turn::Empty(Role::None(Some((record.owner.clone(), record.owner_epoch)))),
     }
 }

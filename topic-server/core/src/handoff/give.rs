@@ -99,8 +99,15 @@ impl Giving {
         u32::try_from(sealed.as_millis()).unwrap_or(u32::MAX)
     }
 
-    fn lag_max(&self) -> usize {
-        SEAL_LAG_MAX << (self.rounds / SEAL_PATIENCE_PAGES).min(10)
+    /// Whether so little is left that the slot can be sealed.
+    fn is_near(&self) -> bool {
+        let patience = (self.rounds / SEAL_PATIENCE_PAGES).min(10);
+        self.waiting.len() <= SEAL_LAG_MAX << patience && self.waiting_bytes <= PAGE_BYTES_MAX << patience
+    }
+
+    /// Whether the target cannot keep up: what waits for it would fill the memory.
+    fn is_too_far(&self) -> bool {
+        self.swapping.is_none() && self.waiting_bytes > WAITING_BYTES_MAX
     }
 
     /// When it is to be looked at though nothing happens.
@@ -198,10 +205,7 @@ impl Slot {
         self.expand(giving);
         if giving.handed == Handed::Everything {
             giving.rounds = giving.rounds.saturating_add(1);
-            if giving.sealed_at.is_none()
-                && giving.waiting.len() <= giving.lag_max()
-                && now >= self.seal_not_before
-            {
+            if giving.sealed_at.is_none() && giving.is_near() && now >= self.seal_not_before {
                 self.seal(giving, now);
             }
         }
@@ -320,25 +324,33 @@ impl Slot {
         if over && giving.sealed_at.is_some() {
             self.seal_not_before = now + SEAL_PAUSE;
         }
-        if over || giving.waiting_bytes > WAITING_BYTES_MAX {
+        if over {
             self.stop_giving();
         }
     }
 
     /// Notes what happened to a topic that is handed out already.
     pub(crate) fn tell_target(&mut self, topic: &TopicName, piece: impl FnOnce() -> Piece) {
-        if let Some(giving) = self.giving.as_mut().filter(|giving| giving.covers(topic)) {
-            giving.tell(piece());
+        let Some(giving) = self.giving.as_mut().filter(|giving| giving.covers(topic)) else {
+            return;
+        };
+        giving.tell(piece());
+        if giving.is_too_far() {
+            self.stop_giving();
         }
     }
 
     /// Notes what was just appended to a topic, if it is handed out already.
     pub(crate) fn tell_target_of_append(&mut self, name: &str, at: Millis) {
-        let (Some(giving), Some(topic)) = (&mut self.giving, self.topics.get(name)) else {
+        let Some(giving) = &mut self.giving else { return };
+        let Some(topic) = self.topics.get(name).filter(|topic| giving.covers(&topic.key)) else {
             return;
         };
-        if let Some(publication) = topic.history.last().filter(|_| giving.covers(&topic.key)) {
+        if let Some(publication) = topic.history.last() {
             giving.tell(Piece::Publication(topic.name.clone(), at, publication.clone()));
+        }
+        if giving.is_too_far() {
+            self.stop_giving();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringcast_proto::record::{MoveKind, SlotRecord};
 use ringcast_proto::v1::handoff_item::Item;
 use ringcast_proto::v1::{
@@ -13,6 +14,7 @@ use ringcast_proto::{
 };
 
 use super::piece::weight;
+use crate::bind::SUBJECT_BYTES_MAX;
 use crate::group::Group;
 use crate::slot::Slot;
 use crate::topic::Topic;
@@ -29,6 +31,9 @@ const WAIT: Duration = Duration::from_millis(50);
 const NO_ROOM: Duration = Duration::from_secs(5);
 /// A publish that waited for the move comes within this time, if there is one: gateways ask again every few milliseconds.
 const FIRST_APPEND_MAX: Duration = Duration::from_secs(1);
+
+/// No topic gets there; room to count on is left.
+const OFFSET_MAX: u64 = u64::MAX / 2;
 
 /// A slot being copied from its owner.
 #[derive(Debug)]
@@ -204,12 +209,20 @@ impl Slot {
         self.ask(moment.now, effects);
     }
 
+    /// Whatever is still answered, the copy stays as it is.
+    pub(crate) fn ask_no_more(&mut self) {
+        if let Some(learning) = &mut self.learning {
+            learning.ask_at = None;
+            learning.attempt = u32::MAX;
+        }
+    }
+
     /// The copy is worth nothing: another begins.
     fn restart(&mut self) {
         self.drop_topics();
         self.copy = None;
         if let Some(learning) = &mut self.learning {
-            learning.attempt += 1;
+            learning.attempt = learning.attempt.saturating_add(1);
             learning.page = 0;
             learning.sealed_at = None;
         }
@@ -240,6 +253,9 @@ impl Slot {
         if self.created >= moment.topics_free {
             return Err(BadPage::NoRoom);
         }
+        if topic.offset > OFFSET_MAX {
+            return Err(BadPage::Broken);
+        }
         let mut taken = Topic::new(key, epoch);
         taken.head = Offset(topic.offset);
         self.add_topic(taken);
@@ -267,18 +283,23 @@ impl Slot {
 
     fn take_group(&mut self, part: HandoffGroup) -> Result<(), BadPage> {
         let gateway = gateway(&part.gateway, part.incarnation)?;
+        let members = members(part.members)?;
+        if members.is_empty() {
+            return Err(BadPage::Broken);
+        }
         let group = self
             .taken(&part.topic)?
             .groups
             .entry(gateway)
             .or_insert_with(Group::default);
         group.seq = part.seq;
-        group.members.extend(part.members.into_iter().map(member));
+        group.members.extend(members);
         Ok(())
     }
 
     fn take_change(&mut self, change: HandoffGroupChange) -> Result<(), BadPage> {
         let gateway = gateway(&change.gateway, change.incarnation)?;
+        let joined = members(change.joined)?;
         let topic = self.taken(&change.topic)?;
         let mut group = topic.groups.remove(&gateway).unwrap_or_default();
         if change.complete {
@@ -287,7 +308,7 @@ impl Slot {
         for session in change.left {
             group.members.remove(&SessionId(session));
         }
-        group.members.extend(change.joined.into_iter().map(member));
+        group.members.extend(joined);
         group.seq = change.seq;
         if !group.members.is_empty() {
             topic.groups.insert(gateway, group);
@@ -352,9 +373,11 @@ fn gateway(id: &str, incarnation: u64) -> Result<NodeRef, BadPage> {
 }
 
 /// Copied out of the receive buffer: members stay for hours.
-fn member(member: Member) -> (SessionId, bytes::Bytes) {
-    (
-        SessionId(member.session),
-        bytes::Bytes::copy_from_slice(&member.subject),
-    )
+fn members(members: Vec<Member>) -> Result<Vec<(SessionId, Bytes)>, BadPage> {
+    let member = |member: Member| match member.session {
+        0 => Err(BadPage::Broken),
+        _ if member.subject.len() > SUBJECT_BYTES_MAX => Err(BadPage::Broken),
+        session => Ok((SessionId(session), Bytes::copy_from_slice(&member.subject))),
+    };
+    members.into_iter().map(member).collect()
 }

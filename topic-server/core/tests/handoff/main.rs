@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use pair::{Packet, Pair, committed, node};
 use proptest::prelude::*;
-use ringcast_proto::OwnerEpoch;
-use ringcast_proto::v1::{BindStatus, PullStatus, SlotStatus};
-use ringcast_topic_server_core::{Input, Limits, Role};
+use ringcast_proto::record::{Cause, SlotRecord};
+use ringcast_proto::v1::handoff_item::Item;
+use ringcast_proto::v1::{self, BindStatus, PullStatus, SlotStatus};
+use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch};
+use ringcast_ring::Revision;
+use ringcast_topic_server_core::{Input, Limits, PullPage, Role};
 
 const A: &str = "ts-a";
 const B: &str = "ts-b";
@@ -293,6 +296,219 @@ fn a_slot_that_is_always_busy_is_sealed_in_the_end() {
         pair.pass(Duration::from_millis(1));
     }
     panic!("never sealed");
+}
+
+fn life(id: &str, incarnation: u64) -> NodeRef {
+    NodeRef {
+        incarnation: Incarnation(incarnation),
+        ..node(id)
+    }
+}
+
+fn tell(pair: &mut Pair, who: &str, revision: u64, record: &SlotRecord, me: NodeRef) {
+    let (revision, record) = (Revision(revision), record.clone());
+    pair.apply(
+        who,
+        Input::Record {
+            revision,
+            record,
+            me,
+            entropy: 77,
+        },
+    );
+}
+
+#[test]
+fn a_target_that_loses_its_lease_before_it_reads_that_it_owns_the_slot_can_claim_it() {
+    let mut pair = filled();
+    let (before, histories) = (pair.see(A), pair.histories(A));
+    pair.wish();
+    pair.run();
+    let swapped = pair.swaps.pop().unwrap().record;
+    tell(&mut pair, A, 100, &swapped, node(A));
+    pair.apply(B, Input::Fenced);
+    // What is still asked for, or answered, changes nothing.
+    pair.pass(Duration::from_secs(1));
+    pair.run();
+    let me = life(B, 9);
+    tell(&mut pair, B, 100, &swapped, me.clone());
+    let claimed = SlotRecord {
+        owner_epoch: OwnerEpoch(3),
+        owner: me.clone(),
+        cause: Cause::Claim,
+        ..swapped
+    };
+    tell(&mut pair, B, 101, &claimed, me);
+    assert_eq!(pair.roles().1, &Role::Owner(OwnerEpoch(3)));
+    assert_eq!((pair.see(B), pair.histories(B)), (before, histories));
+}
+
+#[test]
+fn half_a_copy_does_not_outlive_the_lease() {
+    let mut pair = filled();
+    pair.wish();
+    let packet = pair.network.pop_front().unwrap();
+    pair.arrive(packet);
+    pair.apply(B, Input::Fenced);
+    assert!(matches!(pair.roles().1, Role::None(Some(_))));
+    assert_eq!(pair.b.counts().topics, 0);
+}
+
+#[test]
+fn a_conflict_of_a_late_write_does_not_drop_what_the_next_life_has_claimed() {
+    let mut pair = filled();
+    let before = pair.see(A);
+    pair.wish();
+    pair.run();
+    let swap = pair.swaps.pop().unwrap();
+    pair.apply(A, Input::Fenced);
+    let me = life(A, 9);
+    let claimed = SlotRecord {
+        owner_epoch: OwnerEpoch(2),
+        owner: me.clone(),
+        moving: None,
+        cause: Cause::Claim,
+        ..pair.record.clone()
+    };
+    // As the shell tells it: what stands now, to the life that asked, then the refusal; the new life hears of it later.
+    tell(&mut pair, A, 101, &claimed, node(A));
+    pair.apply(A, Input::SwapRefused(swap.revision));
+    tell(&mut pair, A, 101, &claimed, me);
+    assert_eq!(pair.roles().0, &Role::Owner(OwnerEpoch(2)));
+    pair.record = claimed;
+    assert_eq!(pair.see(A), before);
+}
+
+#[test]
+fn what_waits_for_a_target_that_cannot_keep_up_is_bounded() {
+    let mut pair = filled();
+    pair.wish();
+    for _ in 0..2 {
+        let packet = pair.network.pop_front().unwrap();
+        pair.arrive(packet);
+    }
+    let large = "x".repeat(60_000);
+    for number in 0..1_200 {
+        pair.publish(A, "gw-2", number + 1, "t3", &large);
+        // The target is heard, and asks for the same page again and again.
+        if number % 100 == 0 {
+            let asked = PullPage {
+                owner_epoch: OwnerEpoch(1),
+                move_id: "p1.7.1".to_owned(),
+                attempt: 0,
+                page: 0,
+            };
+            pair.arrive(Packet::Ask(asked));
+        }
+    }
+    let asked = PullPage {
+        owner_epoch: OwnerEpoch(1),
+        move_id: "p1.7.1".to_owned(),
+        attempt: 0,
+        page: 0,
+    };
+    pair.arrive(Packet::Ask(asked));
+    let answers = pair.network.iter().filter_map(|packet| match packet {
+        Packet::Answer(_, answer) => Some(answer.status()),
+        Packet::Ask(_) => None,
+    });
+    assert_eq!(
+        answers.last(),
+        Some(PullStatus::Restart),
+        "64 MiB were told and nothing was given up"
+    );
+}
+
+#[test]
+fn little_is_left_to_send_once_a_slot_is_sealed() {
+    let mut pair = Pair::new(&Limits::default());
+    for gateway in ["gw-1", "gw-2", "gw-3"] {
+        let members: Vec<u64> = (1..=20_000).collect();
+        pair.bind(A, gateway, "giant", 0, &members, &[]);
+    }
+    pair.wish();
+    let (mut pages, mut after_the_seal) = (0, 0);
+    while pair.swaps.is_empty() {
+        let packet = pair.network.pop_front().unwrap();
+        if let Packet::Answer(_, answer) = &packet {
+            pages += u32::from(answer.page.is_some());
+            let sealed = matches!(pair.roles().0, Role::Sealed(_));
+            after_the_seal += u32::from(answer.page.is_some() && sealed);
+        }
+        pair.arrive(packet);
+    }
+    assert!(
+        pages > 3 && after_the_seal == 1,
+        "{after_the_seal} of {pages} pages"
+    );
+}
+
+#[test]
+fn a_page_that_makes_no_sense_is_refused() {
+    let topic = |offset| {
+        Item::Topic(v1::HandoffTopic {
+            topic: "x".into(),
+            epoch: "aaaaaaaaaaaaaaaa".into(),
+            offset,
+        })
+    };
+    let publication = |offset| v1::HandoffPublication {
+        publication: Some(v1::Publication {
+            offset,
+            ..v1::Publication::default()
+        }),
+        age_ms: u32::MAX,
+    };
+    let publications = |offset| {
+        Item::Publications(v1::HandoffPublications {
+            topic: "x".into(),
+            publications: vec![publication(offset)],
+        })
+    };
+    let group = |members: Vec<v1::Member>| {
+        Item::Group(v1::HandoffGroup {
+            topic: "x".into(),
+            gateway: "gw-1".to_owned(),
+            incarnation: 1,
+            seq: 1,
+            members,
+        })
+    };
+    let nobody = v1::Member::default();
+    for items in [
+        vec![topic(u64::MAX), publications(0)],
+        vec![topic(3), publications(5)],
+        vec![publications(1)],
+        vec![topic(0), group(Vec::new())],
+        vec![topic(0), group(vec![nobody])],
+    ] {
+        let mut pair = filled();
+        pair.wish();
+        let Some(Packet::Ask(pull)) = pair.network.pop_front() else {
+            panic!("a call")
+        };
+        let items = items.into_iter().map(|item| v1::HandoffItem { item: Some(item) });
+        let page = v1::HandoffPage {
+            number: 0,
+            items: items.collect(),
+            last: false,
+        };
+        let answer = v1::PullAnswer {
+            status: PullStatus::Page.into(),
+            page: Some(page),
+            ..v1::PullAnswer::default()
+        };
+        pair.arrive(Packet::Answer(pull, answer));
+        assert_eq!(pair.b.counts().topics, 0);
+        // It begins anew, and gets there.
+        let before = pair.see(A);
+        while pair.swaps.is_empty() {
+            pair.pass(Duration::from_millis(50));
+            pair.run();
+        }
+        assert!(pair.make_swap());
+        assert_eq!(pair.see(B), before);
+    }
 }
 
 /// What a step of a random schedule does.

@@ -36,6 +36,10 @@ impl Slot {
         if known.is_some_and(|known| revision < known) {
             return;
         }
+        // Told again to another life, and nothing newer: the claim may have been written on what this node has not read yet.
+        if known == Some(revision) && matches!(self.role, Role::Fenced(_)) && record.owner != *me {
+            return;
+        }
         let mut next = match turn(&record, me, self.copy) {
             Turn::Keep(role) => role,
             Turn::Learn => {

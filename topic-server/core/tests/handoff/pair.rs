@@ -82,6 +82,11 @@ impl Pair {
         }
     }
 
+    /// Of the record as both have read it.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Writes the record as it stands, and both read it.
     pub(crate) fn tell_record(&mut self) {
         self.revision += 1;

@@ -412,12 +412,12 @@ fn what_waits_for_a_target_that_cannot_keep_up_is_bounded() {
         page: 0,
     };
     pair.arrive(Packet::Ask(asked));
-    let answers = pair.network.iter().filter_map(|packet| match packet {
+    let mut answers = pair.network.iter().filter_map(|packet| match packet {
         Packet::Answer(_, answer) => Some(answer.status()),
         Packet::Ask(_) => None,
     });
     assert_eq!(
-        answers.last(),
+        answers.next_back(),
         Some(PullStatus::Restart),
         "64 MiB were told and nothing was given up"
     );

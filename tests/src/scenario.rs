@@ -4,6 +4,7 @@
 //! processes logged.
 //! Leaves out: what is too much (the scales of the tests and of the soak).
 
+mod bars;
 pub mod big_slots;
 mod dice;
 pub mod move_kills;
@@ -15,9 +16,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+pub use self::bars::Bars;
 pub use self::report::Report;
 use crate::cluster::Shape;
-use crate::ledger::Account;
+use crate::ledger::{Account, Window};
 use crate::load::{self, Load};
 use crate::{Cluster, wait};
 
@@ -32,6 +34,16 @@ async fn start(shape: Shape, load: load::Shape) -> Result<(Cluster, Load)> {
         .await
         .context("before anything was done")?;
     Ok((cluster, load))
+}
+
+/// Lets the load run for a while before anything is done. Gives that time, and how long a change of the store takes in it.
+async fn baseline(cluster: &Cluster, load: &Load, time: Duration) -> Result<(Window, Duration)> {
+    let from = load.now();
+    let folder = cluster.folder().to_owned();
+    let probe = tokio::task::spawn_blocking(move || bars::change_p99(&folder));
+    load.run(time).await;
+    let change = probe.await.context("probe")?.context("write to the folder")?;
+    Ok((Window { from, to: load.now() }, change))
 }
 
 /// Enters what must not have happened to publishes and deliveries outside the windows.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ringcast_tests::load::MOVES;
+use ringcast_tests::scenario::Bars;
 use ringcast_tests::scenario::moves::{Scale, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,8 +16,7 @@ async fn drain_add_weigh_abort_and_remove_lose_double_and_reorder_nothing_and_ho
         baseline: Duration::from_secs(5),
         rounds: 1,
         moves_min: 300,
-        longest_publish: Duration::from_millis(500),
-        pause_seconds: 0.1,
+        bars: Bars::BUSY,
     };
     run(scale).await?.check()
 }

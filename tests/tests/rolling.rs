@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ringcast_tests::load::MOVES;
+use ringcast_tests::scenario::Bars;
 use ringcast_tests::scenario::rolling::{Scale, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,7 +14,8 @@ async fn a_rolling_restart_of_the_topic_servers_loses_doubles_and_reorders_nothi
         // A quarter of the usual: enough moves, and no minute of them.
         slots: Some(256),
         rounds: 1,
-        longest_publish: Duration::from_millis(500),
+        baseline: Duration::from_secs(3),
+        bars: Bars::BUSY,
         exit: Duration::from_secs(20),
     };
     run(scale).await?.check()

@@ -9,16 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use ringcast_tests::load::{KILLS, MOVES, Shape};
-use ringcast_tests::scenario::{Report, big_slots, move_kills, moves, rolling};
+use ringcast_tests::scenario::{Bars, Report, big_slots, move_kills, moves, rolling};
 
 /// What there is, in the order it is done.
 const SCENARIOS: [&str; 6] = ["moves", "rolling", "kills", "topics", "members", "histories"];
 
 /// P10: the worst pause of a slot.
 const PAUSE: Duration = Duration::from_millis(250);
-
-/// The longest wait of a publisher.
-const LONGEST_PUBLISH: Duration = Duration::from_millis(500);
 
 struct Arguments {
     scenarios: Vec<String>,
@@ -101,8 +98,7 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
                 baseline: Duration::from_secs(20),
                 rounds: 3,
                 moves_min: 3000,
-                longest_publish: LONGEST_PUBLISH,
-                pause_seconds: 0.1,
+                bars: Bars::STRICT,
             };
             moves::run(scale).await
         }
@@ -111,7 +107,8 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
                 load: MOVES,
                 slots: None,
                 rounds: 3,
-                longest_publish: LONGEST_PUBLISH,
+                baseline: Duration::from_secs(20),
+                bars: Bars::STRICT,
                 exit: Duration::from_secs(15),
             };
             rolling::run(scale).await

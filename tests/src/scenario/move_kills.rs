@@ -20,11 +20,8 @@ use crate::{Cluster, wait};
 /// How long after a kill every slot must serve again.
 const BACK_WITHIN: Duration = Duration::from_secs(6);
 
-/// How long a plan may take that lost one of its nodes, once that is back; then it is aborted.
-const PLAN_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Kills come within this time after a commit: a plan of this load takes about so long.
-const KILL_WITHIN: Duration = Duration::from_millis(1500);
+/// How long a plan may take that lost one of its nodes, once that is back.
+const PLAN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How much and how often.
 #[derive(Debug, Clone, Copy)]
@@ -86,12 +83,15 @@ pub async fn run(scale: Scale) -> Result<Report> {
         ..Shape::default()
     };
     let (mut cluster, load) = start(shape, scale.load).await?;
-    cluster.change(&["node", "drain", "ts-3"]).await?;
+    // Every later plan moves about as much: a kill comes at any time of it.
+    let first = cluster.change(&["node", "drain", "ts-3"]).await?;
+    let longest = Duration::from_secs_f64(first.seconds);
     let mut drained = "ts-3".to_owned();
     let mut kills = Vec::new();
     for number in 0..scale.kills {
         let role = [Role::Source, Role::Target, Role::Planner][number % 3];
-        let (kill, now_drained) = round(role, drained, &mut cluster, &load, &mut dice)
+        let (is_aborted, delay) = (number % 6 >= 3, dice.time(longest));
+        let (kill, now_drained) = round(role, is_aborted, delay, drained, &mut cluster, &load, &mut dice)
             .await
             .with_context(|| format!("kill {number} of seed {}, of a {role}", scale.seed))?;
         eprintln!(
@@ -111,9 +111,12 @@ pub async fn run(scale: Scale) -> Result<Report> {
     end(cluster, report)
 }
 
-/// One kill, until everything serves again, the killed one is back, and the plan is over. Gives who is drained now.
+/// One kill, until everything serves again, the killed one is back, and the plan is over, by itself or because it is
+/// aborted. Gives who is drained now.
 async fn round(
     role: Role,
+    is_aborted: bool,
+    delay: Duration,
     drained: String,
     cluster: &mut Cluster,
     load: &Load,
@@ -128,7 +131,7 @@ async fn round(
     let plan = cluster.plan(&["--add", &drained, "--drain", &source]).await?;
     let commit = cluster.json(&["ring", "commit", &plan.plan, "--no-wait"]).await;
     commit.with_context(|| format!("commit {}", plan.plan))?;
-    load.run(dice.time(KILL_WITHIN)).await;
+    load.run(delay).await;
 
     let ring = cluster.ring().await?;
     let victim = match role {
@@ -179,7 +182,9 @@ async fn round(
     cluster.start_again(&victim)?;
     cluster.ready(&victim).await?;
     let ready = load.now();
-    if cluster.plan_over(&plan.plan, PLAN_DEADLINE).await.is_err() {
+    let may_run = if is_aborted { Duration::ZERO } else { PLAN_DEADLINE };
+    if let Err(running) = cluster.plan_over(&plan.plan, may_run).await {
+        ensure!(is_aborted, "{running:#}");
         cluster.change(&["ring", "abort"]).await?;
         kill.was_aborted = true;
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::bars::noise;
 use super::moves::enter_pauses;
-use super::{Report, end, enter, start};
+use super::{Bars, Report, baseline, end, enter, start};
 use crate::cluster::Shape;
 use crate::ledger::Window;
 use crate::load;
@@ -22,8 +23,10 @@ pub struct Scale {
     pub slots: Option<u16>,
     /// How often all are restarted.
     pub rounds: usize,
-    /// The longest wait of a publisher.
-    pub longest_publish: Duration,
+    /// How long the load runs before anything is restarted.
+    pub baseline: Duration,
+    /// What is allowed.
+    pub bars: Bars,
     /// How long a topic server may take from SIGTERM to its end.
     pub exit: Duration,
 }
@@ -38,7 +41,7 @@ pub async fn run(scale: Scale) -> Result<Report> {
         ..Shape::default()
     };
     let (mut cluster, load) = start(shape, scale.load).await?;
-    let from = load.now();
+    let (baseline, change_p99) = baseline(&cluster, &load, scale.baseline).await?;
     let (mut ended, mut exits, mut left) = (Vec::new(), Vec::new(), 0);
     for _ in 0..scale.rounds {
         for name in cluster.running("ts-") {
@@ -51,7 +54,10 @@ pub async fn run(scale: Scale) -> Result<Report> {
             cluster.ready(&name).await?;
         }
     }
-    let restarting = Window { from, to: load.now() };
+    let restarting = Window {
+        from: baseline.to,
+        to: load.now(),
+    };
     // Who came back gets its share again, by itself.
     let rest = cluster.at_rest(Duration::from_secs(60)).await?;
     let ring = cluster.ring().await?;
@@ -78,10 +84,16 @@ pub async fn run(scale: Scale) -> Result<Report> {
         scale.exit,
     );
     report.tell("slots at home again after", format!("{rest:.1?}"));
-    enter_pauses(&ended, &mut report);
-    let timing = ledger.timing(restarting);
-    report.tell("publishes", &timing);
-    report.below("longest publish", timing.longest_publish, scale.longest_publish);
+    let (before, during) = (ledger.timing(baseline), ledger.timing(restarting));
+    let bars = scale.bars.on(noise(&before, change_p99));
+    enter_pauses(&ended, bars.pause_p99, &mut report);
+    report.tell(
+        "a change of the store, p99 on this disk",
+        format!("{change_p99:.1?}"),
+    );
+    report.tell("publishes without restarts", &before);
+    report.tell("publishes with restarts", &during);
+    report.below("longest publish", during.longest_publish, bars.longest_publish);
     enter(&ledger.account(|_| None), 1000, &ledger.disturbances, &mut report);
     end(cluster, report)
 }

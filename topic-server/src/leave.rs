@@ -5,6 +5,7 @@
 //! its deadline.
 //! Leaves out: which slot goes where (the planner), how (the slots).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringcast_proto::record::{Key, NodeRecord, Record};
@@ -55,7 +56,7 @@ pub(crate) async fn drained(shared: &Shared, mirror: &Mirror, deadline: Duration
 
 /// Why there is nothing more to wait for.
 enum End {
-    /// Nothing is owned any more.
+    /// Nothing is owned any more, and nothing is on its way here.
     Empty,
     /// No other node can take slots.
     Alone,
@@ -64,6 +65,8 @@ enum End {
 }
 
 async fn drain(shared: &Shared, mirror: &Mirror) -> End {
+    // No copy begins from here on: a slot that comes while this node ends would end with it.
+    shared.leaving.store(true, Ordering::Relaxed);
     let mut snapshots = mirror.subscribe();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     let mut heard = Instant::now();
@@ -72,10 +75,11 @@ async fn drain(shared: &Shared, mirror: &Mirror) -> End {
         let snapshot = snapshots.borrow_and_update().clone();
         let me = shared.lease.node();
         let left = owned(&snapshot, &me.node).len();
-        if left == 0 {
+        let alone = !has_target(&snapshot, &me.node);
+        if left == 0 && (alone || has_said_so(&snapshot, &me) && !comes(&snapshot, &me)) {
             return End::Empty;
         }
-        if !has_target(&snapshot, &me.node) {
+        if alone {
             return End::Alone;
         }
         if mirror.connected() {
@@ -107,6 +111,20 @@ fn owned(snapshot: &Snapshot, node: &NodeId) -> Vec<Slot> {
         .slots()
         .filter(|(_, _, record)| record.owner.node == *node);
     mine.map(|(slot, _, _)| slot).collect()
+}
+
+/// Whether a slot is on its way to `me`.
+fn comes(snapshot: &Snapshot, me: &NodeRef) -> bool {
+    let mut wishes = snapshot
+        .slots()
+        .filter_map(|(_, _, record)| record.moving.as_ref());
+    wishes.any(|wish| wish.target == *me)
+}
+
+/// Whether everybody can know that `me` is leaving: nobody wishes a slot to it any more, but for who has not read that yet,
+/// and what is wished so late is not asked for.
+fn has_said_so(snapshot: &Snapshot, me: &NodeRef) -> bool {
+    node(snapshot, me).is_none_or(|(_, record)| record.leaving)
 }
 
 /// The change that says that `me` is leaving, unless its record does, or is not there.

@@ -1,7 +1,7 @@
 //! A topic server's life: built (bound, and nothing else), run, ended.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -150,6 +150,7 @@ impl TopicServer {
             slots: OnceLock::new(),
             topics: AtomicUsize::new(0),
             owned: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
             taps: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -1,7 +1,7 @@
 //! What the tasks of one topic server share: handles and snapshots, no state of anyone.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwapOption;
 use ringcast_proto::Slot;
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) topics: AtomicUsize,
     /// Slots that serve.
     pub(crate) owned: AtomicUsize,
+    /// This node is about to end: it begins to copy no slot.
+    pub(crate) leaving: AtomicBool,
     /// The last tap's number.
     pub(crate) taps: AtomicU64,
     pub(crate) tasks: TaskTracker,

@@ -175,9 +175,9 @@ impl SlotTask {
             self.life = me.incarnation;
         }
         if let Input::Pulled(_, Some(answer)) = input {
-            // The last page came out of a sealed slot. What is asked for next confirms it, and publishers wait for that.
-            let last = answer.page.as_ref().is_some_and(|page| page.last);
-            self.haste = if last { Haste::AtOnce } else { Haste::Paced };
+            // The page came out of a sealed slot: publishers wait for the rest of it, and for its confirmation.
+            let sealed = answer.sealed_ms > 0;
+            self.haste = if sealed { Haste::AtOnce } else { Haste::Paced };
         }
     }
 
@@ -213,6 +213,9 @@ impl SlotTask {
                     self.taps.remove(&tap);
                 }
                 Effect::PullAnswered(token, answer) => self.answer(token, Answer::Pull(answer)),
+                Effect::Pull(_, page) if page.page == 0 && self.shared.leaving.load(Ordering::Relaxed) => {
+                    consequences.push(Input::Pulled(page, None));
+                }
                 Effect::Pull(owner, page) => {
                     moves::pull(self.slot.number(), owner, page, self.haste, &self.shared);
                 }

@@ -8,6 +8,7 @@ use ringcast_ring::Revision;
 
 use crate::epochs::Epochs;
 use crate::gateways::Admitted;
+use crate::planted::PlantedBug;
 use crate::role::{Turn, turn};
 use crate::slot::Slot;
 use crate::{Effect, Role};
@@ -80,7 +81,8 @@ impl Slot {
         self.report_takeover(None, effects);
         self.stop_giving();
         self.learning = None;
-        self.epochs = Epochs::new(entropy);
+        let reused = self.limits.plants(PlantedBug::ReuseEpoch);
+        self.epochs = Epochs::new(if reused { 0 } else { entropy });
         self.copy = None;
         self.drop_topics();
         self.gateways.forget();

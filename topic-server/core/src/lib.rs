@@ -19,6 +19,7 @@ mod history;
 mod input;
 pub mod lane;
 mod limits;
+mod planted;
 mod publish;
 mod role;
 pub mod slot;
@@ -28,5 +29,7 @@ pub use bind::{BadBind, Bind, Cursor};
 pub use input::{Effect, Input, Moment, Publishes, PullPage, Swap, TapId, Token};
 pub use lane::Lane;
 pub use limits::Limits;
+#[cfg(feature = "planted-bugs")]
+pub use planted::PlantedBug;
 pub use role::Role;
 pub use slot::{Counts, Slot};

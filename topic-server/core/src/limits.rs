@@ -27,6 +27,9 @@ pub struct Limits {
     pub call_bytes_max: usize,
     /// Bytes that wait for one gateway. Beyond, entries are dropped and fetched again from the history.
     pub lane_bytes_max: usize,
+    /// What is to go wrong.
+    #[cfg(feature = "planted-bugs")]
+    pub planted: Option<crate::PlantedBug>,
 }
 
 impl Default for Limits {
@@ -43,6 +46,8 @@ impl Default for Limits {
             call_entries_max: 512,
             call_bytes_max: 256 * 1024,
             lane_bytes_max: 16 * 1024 * 1024,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
         }
     }
 }

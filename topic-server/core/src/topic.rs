@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ringcast_proto::v1::{DeliverEntry, Gap, Publication};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
 
+use crate::planted::PlantedBug;
 use crate::group::Group;
 use crate::history::{History, weight};
 use crate::{Counts, Cursor, Limits, TapId};
@@ -103,7 +104,7 @@ impl Topic {
 /// What follows a group's cursor, as far as one entry goes, and moves the cursor.
 fn next_entry(group: &mut Group, head: Offset, history: &History, limits: &Limits) -> DeliverEntry {
     let first = history.first().unwrap_or(head.next());
-    let missing = group.sent.next() < first;
+    let missing = group.sent.next() < first && !limits.plants(PlantedBug::GapNotSent);
     let reason = group.gap_reason().into();
     let gap = missing.then(|| Gap {
         from: group.sent.next().0,

@@ -1,9 +1,12 @@
 //! Servers that are asked to end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringcast_proto::Slot;
-use ringcast_ring_store::RingStore;
+use ringcast_proto::record::PlanId;
+use ringcast_proto::{NodeId, Slot};
+use ringcast_ring::Wish;
+use ringcast_ring_store::{RingStore, fresh_op};
 use tokio::time::Instant;
 
 use crate::gateway::Gateway;
@@ -100,4 +103,63 @@ async fn a_server_whose_slots_nobody_takes_ends_when_its_time_is_over() {
     );
     assert!(took < Duration::from_millis(2_100), "took {took:?}");
     cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_asked_to_end_while_slots_come_to_it_takes_none_of_them_along() {
+    let mut lost = Vec::new();
+    for trial in 0..12u64 {
+        let mut cluster = Cluster::new();
+        let mut first = cluster.start("ts-1", 1).await;
+        Cluster::ready(&mut first).await;
+        let mut second = cluster.start("ts-2", 1).await;
+        Cluster::ready(&mut second).await;
+        add(&cluster, "ts-2").await;
+        let comes = async {
+            while !cluster
+                .store
+                .load()
+                .await
+                .unwrap()
+                .slots()
+                .any(|(_, _, record)| record.moving.is_some())
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, comes)
+            .await
+            .expect("a wish in time");
+        // Another step of the move each time: the copy, the seal, the write.
+        tokio::time::sleep(Duration::from_micros(700 * trial)).await;
+        second.stop.cancel();
+        tokio::time::timeout(PATIENCE, second.ended())
+            .await
+            .expect("ended in time");
+        let snapshot = cluster.store.load().await.unwrap();
+        let taken_along = snapshot
+            .slots()
+            .filter(|(_, _, record)| record.owner.node.as_str() == "ts-2");
+        lost.extend(taken_along.map(|(slot, _, _)| (trial, slot)));
+        cluster.end().await;
+    }
+    assert_eq!(lost, [], "in which trial which slot was left with its owner gone");
+}
+
+/// A plan that adds the server, and its commit.
+async fn add(cluster: &Cluster, id: &str) {
+    let plan_id = PlanId("p".to_owned());
+    let wish = Wish::Add(NodeId::parse(id).unwrap());
+    let plan = ringcast_ring::plan(&cluster.store.load().await.unwrap(), &[wish], &BTreeMap::new()).unwrap();
+    let save = ringcast_ring::save(&cluster.store.load().await.unwrap(), &plan_id, &plan, fresh_op());
+    cluster.store.compare_and_swap(save).await.unwrap();
+    let commit = ringcast_ring::commit(
+        &cluster.store.load().await.unwrap(),
+        &plan_id,
+        "test",
+        0,
+        fresh_op(),
+    )
+    .unwrap();
+    cluster.store.compare_and_swap(commit).await.unwrap();
 }

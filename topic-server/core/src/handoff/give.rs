@@ -12,6 +12,7 @@ use ringcast_ring::Revision;
 
 use super::Piece;
 use super::piece::page;
+use crate::planted::PlantedBug;
 use crate::slot::Slot;
 use crate::{Effect, Moment, PullPage, Role, Swap, Token};
 
@@ -95,8 +96,9 @@ impl Giving {
     }
 
     fn sealed_ms(&self, now: Millis) -> u32 {
-        let sealed = self.sealed_at.map_or(Duration::ZERO, |at| now.since(at));
-        u32::try_from(sealed.as_millis()).unwrap_or(u32::MAX)
+        // At least one, so that the target knows from it that the slot is sealed.
+        let sealed = self.sealed_at.map(|at| now.since(at).as_millis().max(1));
+        sealed.map_or(0, |millis| u32::try_from(millis).unwrap_or(u32::MAX))
     }
 
     /// Whether so little is left that the slot can be sealed.
@@ -253,6 +255,9 @@ impl Slot {
         };
         self.role = Role::Sealed(owner_epoch);
         giving.sealed_at = Some(now);
+        if self.limits.plants(PlantedBug::SnapshotMissingTail) {
+            giving.waiting.clear();
+        }
         for gateway in self.gateways.export() {
             giving.tell(Piece::Item(Item::Gateway(gateway)));
         }
@@ -263,7 +268,7 @@ impl Slot {
         let Some((revision, record)) = &self.record else {
             return status(PullStatus::NotOwner);
         };
-        giving.swapping = Some(*revision);
+        giving.swapping = (!self.limits.plants(PlantedBug::UnsealWithoutCas)).then_some(*revision);
         effects.push(Effect::Swap(Box::new(Swap {
             revision: *revision,
             owner: record.owner.clone(),

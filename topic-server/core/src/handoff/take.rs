@@ -15,6 +15,7 @@ use ringcast_proto::{
 
 use super::piece::weight;
 use crate::bind::SUBJECT_BYTES_MAX;
+use crate::planted::PlantedBug;
 use crate::group::Group;
 use crate::slot::Slot;
 use crate::topic::Topic;
@@ -236,6 +237,7 @@ impl Slot {
                 Item::Publications(list) => self.take_publications(list, moment.now)?,
                 Item::Group(group) => self.take_group(group)?,
                 Item::GroupChange(change) => self.take_change(change)?,
+                Item::Gateway(_) if self.limits.plants(PlantedBug::PublishNumbersNotTransferred) => {}
                 Item::Gateway(gateway) => self.gateways.import(gateway).ok_or(BadPage::Broken)?,
                 Item::TopicGone(name) => {
                     let name = std::str::from_utf8(&name).map_err(|_| BadPage::Broken)?;
@@ -329,6 +331,9 @@ impl Slot {
             for group in topic.groups.values_mut() {
                 // What the old owner's lane has not delivered the gateway asks for, by its bind or its cursor.
                 group.sent = topic.head;
+                if self.limits.plants(PlantedBug::GroupLostOnMove) {
+                    group.members.pop_last();
+                }
                 members += group.members.len() as u64;
             }
         }

@@ -15,6 +15,8 @@ pub mod limits;
 pub mod origin;
 mod owners;
 pub mod phoenix;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod policy;
 mod publishing;
 pub mod route;

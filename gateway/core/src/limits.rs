@@ -35,6 +35,9 @@ pub struct Limits {
     pub slot_queue_bytes_max: usize,
     /// A join or publish that takes longer is answered with an error (J2: phoenix.js gives up after 10 s).
     pub deadline: Duration,
+    /// What is to go wrong.
+    #[cfg(feature = "planted-bugs")]
+    pub planted: Option<crate::planted::PlantedBug>,
 }
 
 impl Limits {
@@ -54,6 +57,8 @@ impl Limits {
         slot_queue_max: 4096,
         slot_queue_bytes_max: 4 * 1024 * 1024,
         deadline: Duration::from_secs(5),
+        #[cfg(feature = "planted-bugs")]
+        planted: None,
     };
 
     /// The same with every rate lifted.

@@ -88,6 +88,12 @@ impl Owners {
         epoch == *seen
     }
 
+    /// Whatever was seen of a slot is forgotten: what must never happen.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        self.seen.remove(&slot);
+    }
+
     /// Takes the owner a `NotOwner` named. `true` where it is news, so that asking it at once makes sense.
     pub(crate) fn hint(&mut self, slot: Slot, owner: Option<&v1::Owner>) -> bool {
         let Some(owner) = owner else { return false };

@@ -195,6 +195,10 @@ impl<W> Publishing<W> {
             for slot in &slots {
                 if let Some(queue) = self.queues.get_mut(slot) {
                     queue.lease_lost(false);
+                    #[cfg(feature = "planted-bugs")]
+                    if self.limits.plants(crate::planted::PlantedBug::RetryReorders) {
+                        queue.requeue();
+                    }
                 }
             }
             return self.lanes.failed(&to, call, now, jitter);

@@ -64,6 +64,8 @@ pub(crate) struct Base {
     keeping: Keeping,
     keeper_timer: u64,
     following: Following,
+    /// When the watch was last alive.
+    heard: Time,
     mirror_retry: Duration,
     mirror_timer: u64,
     making: BTreeMap<Op, Making>,
@@ -105,7 +107,7 @@ struct Making {
 }
 
 impl Base {
-    /// A process that just started: it asks for its registration and for the records.
+    /// A process that just started: it asks for its registration, and then for the records.
     pub(crate) fn start(
         env: &mut Env,
         life: Life,
@@ -131,13 +133,13 @@ impl Base {
             keeping: Keeping::Leaving,
             keeper_timer: 0,
             following: Following::Sleeping,
+            heard: env.now,
             mirror_retry: RETRY_MIN,
             mirror_timer: 0,
             making: BTreeMap::new(),
             pending: BTreeMap::new(),
         };
         base.register(env, None);
-        base.load(env);
         base
     }
 
@@ -166,6 +168,14 @@ impl Base {
     #[must_use]
     pub(crate) fn valid_for(&self, life: Incarnation, now: Millis) -> bool {
         now < self.valid_until && self.incarnation == life
+    }
+
+    /// For how long the watch has not been heard, or not been there.
+    pub(crate) fn unheard(&self, env: &Env) -> Duration {
+        match self.following {
+            Following::Watching { .. } => Duration::ZERO,
+            Following::Loading | Following::Sleeping => env.now.since(self.heard),
+        }
     }
 
     /// Makes a call, answered or given up within its deadline.
@@ -293,6 +303,10 @@ impl Base {
         match answer {
             Some(Answer::Registered(Ok(lease))) => {
                 let (incarnation, sent) = (lease.node.incarnation, *sent);
+                if self.standing.is_none() {
+                    // The mirror is started by whoever has joined.
+                    self.load(env);
+                }
                 self.incarnation = incarnation;
                 self.valid_until = sent + self.validity();
                 self.standing = Some(Standing::Held(incarnation));
@@ -443,6 +457,7 @@ impl Base {
             return None;
         }
         *heard = env.now;
+        self.heard = env.now;
         if let (Some(buffer), Some(watched)) = (loading.as_mut(), &watched) {
             buffer.push(watched.clone());
             return None;

@@ -29,6 +29,9 @@ use crate::time::Time;
 /// Copies of a slot that a move may begin: far more than any schedule of faults here makes it begin.
 const ATTEMPTS_MAX: u32 = 200;
 
+/// A slot that moves while nothing else is wrong is sealed no longer than this.
+const PAUSE_MAX_MS: u32 = 250;
+
 /// Calls a gateway makes in 100 ms at most: a lane has one in flight, and there are a dozen lanes; more is a loop.
 const CALLS_MAX: u32 = 1_000;
 
@@ -65,6 +68,8 @@ pub(crate) struct Checker {
     /// Where the publications of the delivery being handled stand.
     arriving: BTreeMap<PubId, Place>,
     sessions: BTreeMap<SessionId, (usize, u64)>,
+    /// Nothing goes wrong in this run but what operators do.
+    pub(crate) strict: bool,
     roles: BTreeMap<(Peer, Slot), OwnerEpoch>,
     /// Calls of each gateway in the present tenth of a second.
     calls: BTreeMap<Peer, (u64, u32)>,
@@ -110,6 +115,13 @@ impl Checker {
                 }
                 Err(what) => self.fail(now, "I2", what),
             }
+        }
+        if self.strict && self.ownership.taken > 0 {
+            self.fail(
+                now,
+                "P5",
+                "a slot began empty although nothing is wrong".to_owned(),
+            );
         }
     }
 
@@ -251,8 +263,15 @@ impl Checker {
     }
 
     /// A move ended at its target.
-    pub(crate) fn moved(&mut self, _now: Time, ended: &v1::EndedMove) {
+    pub(crate) fn moved(&mut self, now: Time, ended: &v1::EndedMove) {
         self.moves += 1;
+        if self.strict && ended.pause_ms > PAUSE_MAX_MS {
+            self.fail(
+                now,
+                "P10",
+                format!("move {} paused its slot for {} ms", ended.id, ended.pause_ms),
+            );
+        }
         self.longest_pause_ms = self.longest_pause_ms.max(ended.pause_ms);
     }
 
@@ -348,6 +367,9 @@ impl Checker {
         ok: bool,
     ) -> Result<(), String> {
         self.acknowledged += u64::from(ok);
+        if self.strict && !ok {
+            return Err(format!("{id:?} is refused although nothing is wrong"));
+        }
         self.log.answered(now, id, ok)
     }
 

@@ -14,6 +14,7 @@ mod client;
 mod env;
 mod gateway;
 mod network;
+mod operator;
 pub mod plant;
 mod random;
 mod report;

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringcast_proto::record::{NodeRecord, Role, SlotRecord};
+use ringcast_proto::record::{NodeRecord, Role};
 use ringcast_proto::{Incarnation, NodeId, NodeRef, Slot, v1};
 use ringcast_ring::{Change, Planner, PlannerConfig, Refused, Revision, SlotTable, Snapshot};
-use ringcast_topic_server_core::{Input, Limits};
+use ringcast_topic_server_core::{Input, Limits, Swap};
 
 use self::calls::Answering;
 use self::lanes::LaneTask;
@@ -69,8 +69,9 @@ pub(crate) struct Server {
     touching: VecDeque<Slot>,
     touch_under_way: bool,
     // Moves and leaving.
-    swaps: BTreeMap<(Slot, Revision), SlotRecord>,
+    swaps: BTreeMap<(Slot, Revision), Swap>,
     pub(crate) leaving: Leaving,
+    announcing: bool,
 }
 
 /// How far leaving well has come.
@@ -132,6 +133,7 @@ impl Server {
             touch_under_way: false,
             swaps: BTreeMap::new(),
             leaving: Leaving::No,
+            announcing: false,
         }
     }
 
@@ -171,7 +173,7 @@ impl Server {
                 self.touch_under_way = false;
                 self.touch_next(env);
             }
-            Timer::Leaving => self.leave_if_done(env),
+            Timer::Leaving => self.look_after_leaving(env),
             _ => {
                 let news = self.base.woken(env, timer);
                 self.news(env, news);
@@ -218,22 +220,9 @@ impl Server {
             Purpose::Plan => self.planned(env),
             Purpose::Claim(number) => self.claim_made(env, number),
             Purpose::Touch(slot, owner_epoch) => self.touched(env, slot, owner_epoch, outcome),
-            Purpose::Swap(slot, expected) => {
-                let record = self.swaps.remove(&(slot, expected));
-                let input = match (outcome, record) {
-                    (Ok(revision), Some(record)) => Input::Record {
-                        revision,
-                        record,
-                        me: self.base.node(),
-                        entropy: entropy(env),
-                    },
-                    (Ok(_), None) => return,
-                    (Err(_), _) => Input::SwapRefused(expected),
-                };
-                self.tell(env, slot, input);
-            }
-            Purpose::Leave => self.leave_written(env, &outcome),
-            Purpose::Operator(_) => {}
+            Purpose::Swap(slot, expected) => self.swapped(env, slot, expected, outcome),
+            // Whatever became of it, the records show.
+            Purpose::Leave => self.announcing = false,
         }
     }
 

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use ringcast_gateway_core::gateway::Config as GatewayConfig;
 use ringcast_gateway_core::limits::Limits as GatewayLimits;
+use ringcast_proto::record::{PlanId, RingNode, RingNodeState};
 use ringcast_proto::{NodeId, Slot};
-use ringcast_ring::PlannerConfig;
+use ringcast_ring::{Change, PlannerConfig};
 use ringcast_topic_server_core::{Effect, Input, Limits, Role, Token};
 
 use crate::client::Client;
 use crate::env::Env;
 use crate::gateway::Gateway;
 use crate::network::{Peer, STORE};
+use crate::operator;
+use crate::plant::plant;
 use crate::random::Random;
 use crate::report::{Options, Report};
 use crate::server::{Leaving, Server, ServerConfig};
@@ -92,7 +95,7 @@ impl Sim {
                 deferred: Vec::new(),
             })
             .collect();
-        let servers = ServerConfig {
+        let mut servers = ServerConfig {
             limits: Limits {
                 history_len_max: swarm.history_len,
                 ..Limits::default()
@@ -102,10 +105,12 @@ impl Sim {
                 slots: swarm.slots,
             },
         };
-        let gateways = GatewayConfig {
+        let mut gateways = GatewayConfig {
             namespaces: Vec::new(),
             limits: GatewayLimits::BENCH,
         };
+        plant(options.plant, &mut servers.limits, &mut gateways.limits);
+        env.check.strict = swarm.is_calm();
         let clients = (0..swarm.clients)
             .map(|number| Client::new(seed, number, swarm.temper))
             .collect();
@@ -364,6 +369,7 @@ impl Sim {
                 self.heal();
                 self.env.at(now + LIVELY, Event::Driver(Turn::Calm));
             }
+            Turn::Commit(id) => self.commit(&id),
             Turn::Calm => self.clients.iter_mut().for_each(|client| client.calm = true),
         }
     }
@@ -528,6 +534,7 @@ impl Sim {
 
     fn operate(&mut self, deed: Deed) {
         match deed {
+            Deed::RestartServer if self.swarm.is_calm() && !self.may_leave_well() => {}
             Deed::RestartServer => {
                 if let Some(peer) = self.some_node(true)
                     && let Process::Server(server) = &mut self.nodes[peer.0 - 1].process
@@ -545,7 +552,74 @@ impl Sim {
                     self.write();
                 }
             }
+            Deed::Add
+            | Deed::Drain
+            | Deed::Remove
+            | Deed::Weight
+            | Deed::Pin
+            | Deed::Rebalance
+            | Deed::Abort => {
+                if !self.store.up || self.store_frozen.is_some() {
+                    return;
+                }
+                let op = self.env.fresh_op();
+                let decided = operator::decide(deed, self.store.snapshot(), &mut self.random, op);
+                match decided {
+                    Ok(written) => {
+                        self.write_down(&written.change);
+                        if let Some(id) = written.commit {
+                            let at = self.env.now + Duration::from_millis(self.random.below(1_500));
+                            self.env.at(at, Event::Driver(Turn::Commit(id)));
+                        }
+                    }
+                    Err(why) => self.note(&why),
+                }
+            }
         }
+    }
+
+    fn commit(&mut self, id: &PlanId) {
+        if !self.store.up || self.store_frozen.is_some() {
+            return;
+        }
+        let op = self.env.fresh_op();
+        match operator::committed(id, self.store.snapshot(), op) {
+            Ok(change) => self.write_down(&change),
+            Err(why) => self.note(&why),
+        }
+    }
+
+    fn write_down(&mut self, change: &Change) {
+        let outcome = self.store.change(&mut self.env, change);
+        self.note(&format!("{outcome:?}"));
+    }
+
+    fn note(&mut self, what: &str) {
+        let now = self.env.now;
+        self.env.trace.line(now, || format!("OPERATOR {what}"));
+    }
+
+    /// One at a time, and somebody else is there to take its slots: how to restart topic servers without anybody noticing.
+    fn may_leave_well(&self) -> bool {
+        let ring = self.store.snapshot().ring();
+        let staying = self.nodes.iter().filter(|node| match &node.process {
+            Process::Server(server) => {
+                let member = ring.is_some_and(|ring| {
+                    let owns = |of: &&RingNode| {
+                        of.state == RingNodeState::Up && of.weight >= 0.5 && of.id == node.id
+                    };
+                    ring.nodes.iter().any(|of| owns(&of))
+                });
+                member && server.leaving == Leaving::No && self.store.snapshot().node(&node.id).is_some()
+            }
+            Process::Gateway(_) | Process::Down => false,
+        });
+        let leaving = self.nodes.iter().any(|node| match &node.process {
+            Process::Server(server) => server.leaving != Leaving::No,
+            Process::Down => true,
+            Process::Gateway(_) => false,
+        });
+        !leaving && staying.count() >= 2
     }
 
     /// One that runs and is not frozen.
@@ -636,6 +710,12 @@ impl Sim {
                     heads.insert(topic.topic, (bytes::Bytes::from(topic.epoch), topic.offset));
                 }
             }
+        }
+        if let Some(plan) = self.store.snapshot().ring().and_then(|ring| ring.plan.clone()) {
+            return self
+                .env
+                .check
+                .fail(now, "I16", format!("plan {} still runs", plan.0));
         }
         let serving_since = self.heal_at + SERVING;
         self.env.check.at_rest(now, &heads, serving_since);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringcast_proto::Millis;
-use ringcast_ring::{Revision, Snapshot};
+use ringcast_ring::{Change, Refused, Revision, Snapshot};
 use ringcast_ring_store::Watched;
 use ringcast_ring_store::state::{Durable, Store, WINDOW_LEN};
 
@@ -118,6 +118,13 @@ impl StoreProcess {
             .when(at, env.now)
             .max(env.now + Duration::from_micros(50));
         env.at(due, Event::StoreTick(self.run));
+    }
+
+    /// Somebody next to it makes a change.
+    pub(crate) fn change(&mut self, env: &mut Env, change: &Change) -> Result<Revision, Refused> {
+        let outcome = self.store.compare_and_swap(change, self.clock.shows(env.now));
+        self.show(env);
+        outcome
     }
 
     /// A call arrives.

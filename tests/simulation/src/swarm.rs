@@ -45,9 +45,33 @@ pub(crate) enum Deed {
     RestartServer,
     /// A gateway is asked to end, and started again.
     RestartGateway,
+    /// A plan: a spare node comes into the ring, or one that drains back.
+    Add,
+    /// A plan: a node is to own nothing.
+    Drain,
+    /// A plan: a node goes.
+    Remove,
+    /// A plan: a node gets another share.
+    Weight,
+    /// A plan: a slot is fixed to a node.
+    Pin,
+    /// A plan: everything where the ring is satisfied.
+    Rebalance,
+    /// The plan that runs is taken back.
+    Abort,
 }
 
-const DEEDS: [Deed; 2] = [Deed::RestartServer, Deed::RestartGateway];
+const DEEDS: [Deed; 9] = [
+    Deed::RestartServer,
+    Deed::RestartGateway,
+    Deed::Add,
+    Deed::Drain,
+    Deed::Remove,
+    Deed::Weight,
+    Deed::Pin,
+    Deed::Rebalance,
+    Deed::Abort,
+];
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -85,6 +109,17 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
+    /// Nothing goes wrong but what operators do: then nothing may be refused, and nothing lost.
+    pub(crate) fn is_calm(&self) -> bool {
+        let Weather {
+            loss,
+            doubles,
+            spikes,
+            ..
+        } = self.weather;
+        self.faults.is_empty() && loss + doubles + spikes + self.slow_slots == 0
+    }
+
     /// What this seed draws.
     #[must_use]
     pub(crate) fn draw(seed: u64) -> Swarm {
@@ -110,7 +145,7 @@ impl Swarm {
             Weather::default()
         };
         let mut faults: Vec<Fault> = Vec::new();
-        if !random.chance(150_000) {
+        if !random.chance(250_000) {
             for fault in FAULTS {
                 if random.chance(300_000) {
                     faults.push(fault);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ringcast_gateway_core::gateway::CallId;
+use ringcast_proto::record::PlanId;
 use ringcast_proto::{NodeRef, OwnerEpoch, Slot, v1};
 use ringcast_ring::{Change, Op, Refused, Revision, Snapshot};
 use ringcast_ring_store::{Lease, NodeInfo, RegisterRefused, RenewError, Watched};
@@ -146,6 +147,8 @@ pub(crate) enum Turn {
     Fault,
     /// Something an operator does.
     Operate,
+    /// The operator commits the plan of this number.
+    Commit(PlanId),
     /// A process starts.
     Start(Peer),
     /// A process goes on.
@@ -201,8 +204,6 @@ pub(crate) enum Purpose {
     Swap(Slot, Revision),
     /// To say that this node leaves.
     Leave,
-    /// The operator's.
-    Operator(u64),
 }
 
 /// What a process waits for.

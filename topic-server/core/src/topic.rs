@@ -10,9 +10,9 @@ use bytes::Bytes;
 use ringcast_proto::v1::{DeliverEntry, Gap, Publication};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
 
-use crate::planted::PlantedBug;
 use crate::group::Group;
 use crate::history::{History, weight};
+use crate::planted::PlantedBug;
 use crate::{Counts, Cursor, Limits, TapId};
 
 #[derive(Debug)]

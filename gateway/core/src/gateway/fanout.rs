@@ -16,6 +16,12 @@ impl Gateway {
         let mut exceptions = Vec::new();
         for (index, entry) in (0_u32..).zip(&entries) {
             let slot = u16::try_from(entry.slot).ok().map(Slot);
+            #[cfg(feature = "planted-bugs")]
+            if let Some(slot) =
+                slot.filter(|_| self.limits.plants(crate::planted::PlantedBug::AcceptsOldEpoch))
+            {
+                self.owners.forget(slot);
+            }
             let passed = match slot {
                 Some(slot) => self.interest.deliver(entry, slot, &mut self.owners),
                 None => Passed::No(no_such_slot()),

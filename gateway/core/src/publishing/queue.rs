@@ -93,6 +93,16 @@ impl<W> Queue<W> {
         self.in_flight_to = 0;
     }
 
+    /// The first goes to the end, under another number: what must never happen.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn requeue(&mut self) {
+        if let Some(mut first) = self.pending.pop_front() {
+            self.last_number += 1;
+            first.message.number = self.last_number;
+            self.pending.push_back(first);
+        }
+    }
+
     /// There is another owner: nothing is held back any more.
     pub(super) fn go_on(&mut self) {
         self.not_before = Millis(0);

@@ -18,6 +18,8 @@ pub(crate) struct Ownership {
     peers: BTreeMap<NodeId, Peer>,
     slots: BTreeMap<Slot, SlotRecord>,
     owners: BTreeMap<(Slot, OwnerEpoch), NodeRef>,
+    /// Slots that were taken from an owner that was gone.
+    pub(super) taken: u32,
     /// The owner_epoch under which each slot last began empty.
     fresh: BTreeMap<Slot, OwnerEpoch>,
 }
@@ -75,6 +77,8 @@ impl Ownership {
         let before = self.slots.insert(slot, next.clone());
         let began_empty = next.base == next.owner_epoch;
         if began_empty {
+            self.taken +=
+                u32::from(next.cause == Cause::Fresh && self.fresh.get(&slot) != Some(&next.owner_epoch));
             self.fresh.insert(slot, next.owner_epoch);
         }
         let known = self.owners.insert((slot, next.owner_epoch), next.owner.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringcast_proto::record::{Key, Record};
 use ringcast_proto::{OwnerEpoch, Slot};
-use ringcast_ring::{Change, Expect, Guard, Refused, Revision};
+use ringcast_ring::{Change, Expect, Guard, Refused, Revision, has_target};
 use ringcast_topic_server_core::Input;
 
 use super::{Leaving, Server};
@@ -13,7 +13,8 @@ use crate::wire::{Event, Purpose, Timer};
 
 const TOUCH_PACE: Duration = Duration::from_millis(250);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-const LEAVE_RETRY: Duration = Duration::from_millis(100);
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Server {
     /// Shows the planner the records, and makes the changes it wants, one after the other.
@@ -115,27 +116,34 @@ impl Server {
         }
     }
 
-    /// SIGTERM: what this node owns moves away, then it goes.
+    /// SIGTERM: what this node owns moves away, then it goes. Mirrors `topic-server/src/leave.rs`.
     pub(crate) fn leave(&mut self, env: &mut Env) {
         if self.leaving == Leaving::No {
             self.leaving = Leaving::Until(self.base.now(env) + DRAIN_DEADLINE);
-            self.leave_if_done(env);
-            self.write_leaving(env);
+            self.look_after_leaving(env);
         }
     }
 
-    fn write_leaving(&mut self, env: &mut Env) {
+    pub(super) fn look_after_leaving(&mut self, env: &mut Env) {
+        self.leave_if_done(env);
+        if matches!(self.leaving, Leaving::Until(_)) {
+            self.announce(env);
+            env.timer(self.base.life, self.base.clock, LOOK_INTERVAL, Timer::Leaving);
+        }
+    }
+
+    fn announce(&mut self, env: &mut Env) {
         let me = self.base.node();
         let key = Key::Node(me.node.clone());
         let stored = self.base.snapshot.records.get(&key);
         let Some((revision, Record::Node(record))) = stored.map(|stored| (stored.revision, &stored.record))
         else {
-            return env.timer(self.base.life, self.base.clock, LEAVE_RETRY, Timer::Leaving);
+            return;
         };
-        let mut record = record.clone();
-        if record.incarnation != me.incarnation || record.leaving {
-            return env.timer(self.base.life, self.base.clock, LEAVE_RETRY, Timer::Leaving);
+        if self.announcing || record.incarnation != me.incarnation || record.leaving {
+            return;
         }
+        let mut record = record.clone();
         record.leaving = true;
         let change = Change {
             expect: vec![(key.clone(), Expect::Revision(revision))],
@@ -144,30 +152,22 @@ impl Server {
             delete: Vec::new(),
             op: env.fresh_op(),
         };
+        self.announcing = true;
         self.base.make(env, change, Purpose::Leave);
     }
 
-    pub(super) fn leave_written(&mut self, env: &mut Env, outcome: &Result<Revision, Refused>) {
-        drop(outcome.as_ref());
-        env.timer(self.base.life, self.base.clock, LEAVE_RETRY, Timer::Leaving);
-    }
-
-    /// Goes, if it owns nothing any more, if nobody could take it, or if that took too long.
+    /// Goes, if it owns nothing any more, if nobody could take it, if the store stays away, or if it took too long.
     pub(super) fn leave_if_done(&mut self, env: &mut Env) {
         let Leaving::Until(deadline) = self.leaving else {
             return;
         };
-        let me = self.base.node();
         let snapshot = &self.base.snapshot;
-        let owns = snapshot.slots().any(|(_, _, record)| record.owner == me);
-        let target = snapshot.ring().is_some_and(|ring| {
-            ring.nodes.iter().any(|node| {
-                let up = node.state == ringcast_proto::record::RingNodeState::Up && node.weight > 0.0;
-                let there = snapshot.node(&node.id).is_some_and(|record| !record.leaving);
-                up && there && node.id != me.node
-            })
-        });
-        if !owns || !target || self.base.now(env) >= deadline {
+        let owns = snapshot
+            .slots()
+            .any(|(_, _, record)| record.owner.node == self.base.id);
+        let alone = !has_target(snapshot, &self.base.id);
+        let store_away = self.base.unheard(env) > STORE_PATIENCE;
+        if !owns || alone || store_away || self.base.now(env) >= deadline {
             self.leaving = Leaving::Releasing;
             self.base.leave(env);
         }

@@ -11,8 +11,8 @@ use ringcast_ring::{Change, SlotTable, Snapshot, claims};
 use ringcast_ring_store::Standing;
 use ringcast_topic_server_core::{Input, Slot as SlotCore};
 
+use super::Server;
 use super::slots::{SlotTask, slot_number};
-use super::{Server, entropy};
 use crate::env::Env;
 use crate::network::STORE;
 use crate::wire::{Answer, Pending, Purpose, Request, Timer};
@@ -174,13 +174,7 @@ impl Server {
                 continue;
             }
             self.told[number] = now;
-            let input = Input::Record {
-                revision,
-                record: record.clone(),
-                me: me.clone(),
-                entropy: entropy(env),
-            };
-            self.tell(env, slot_number(number), input);
+            self.tell_record(env, slot_number(number), revision, record.clone(), me.clone());
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use ringcast_proto::record::{Key, Record};
+use ringcast_proto::record::{Key, Record, SlotRecord};
 use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, Slot as SlotNumber, Topic, v1};
-use ringcast_ring::{Change, Expect, Guard};
+use ringcast_ring::{Change, Expect, Guard, Refused, Revision};
 use ringcast_topic_server_core::{
     Bind, Cursor, Effect, Input, Moment, Publishes, PullPage, Slot, Swap, Token,
 };
 
-use super::{Server, peer_at};
+use super::{Server, entropy, peer_at};
 use crate::env::Env;
 use crate::wire::{CallNumber, Life, Pending, Purpose, Request, Timer};
 
@@ -83,9 +83,11 @@ impl SlotTask {
         Token(self.asked)
     }
 
-    /// Notes who asks, and makes the question an input.
-    fn open(&mut self, mail: Mail) -> Input {
-        match mail {
+    /// Notes who asks, and makes the question an input; none where there is nothing to apply.
+    fn open(&mut self, mail: Mail) -> Option<Input> {
+        Some(match mail {
+            // How a swap of an earlier life ended.
+            Mail::Tell(Input::Record { me, .. }) if me.incarnation < self.life => return None,
             Mail::Tell(input) => input,
             Mail::Publish {
                 from,
@@ -119,7 +121,7 @@ impl SlotTask {
                 from,
                 pull,
             },
-        }
+        })
     }
 }
 
@@ -202,7 +204,7 @@ impl Server {
             let Some(task) = self.slots.get_mut(usize::from(number.0)) else {
                 return;
             };
-            let input = task.open(mail);
+            let Some(input) = task.open(mail) else { continue };
             if let Input::Record { me, .. } = &input {
                 task.life = me.incarnation;
             }
@@ -371,13 +373,63 @@ impl Server {
     fn swap(&mut self, env: &mut Env, number: SlotNumber, swap: Swap) {
         let change = Change {
             expect: vec![(Key::Slot(number), Expect::Revision(swap.revision))],
-            guards: vec![Guard::Alive(swap.owner), Guard::Alive(swap.target)],
+            guards: vec![
+                Guard::Alive(swap.owner.clone()),
+                Guard::Alive(swap.target.clone()),
+            ],
             put: vec![(Key::Slot(number), Record::Slot(swap.record.clone()))],
             delete: Vec::new(),
             op: env.fresh_op(),
         };
-        self.swaps.insert((number, swap.revision), swap.record);
-        self.base.make(env, change, Purpose::Swap(number, swap.revision));
+        let purpose = Purpose::Swap(number, swap.revision);
+        self.swaps.insert((number, swap.revision), swap);
+        self.base.make(env, change, purpose);
+    }
+
+    /// The outcome of a swap is known. Mirrors `topic-server/src/moves/swap.rs`.
+    pub(super) fn swapped(
+        &mut self,
+        env: &mut Env,
+        number: SlotNumber,
+        expected: Revision,
+        outcome: Result<Revision, Refused>,
+    ) {
+        let Some(swap) = self.swaps.remove(&(number, expected)) else {
+            return;
+        };
+        let newer = match outcome {
+            Ok(revision) => {
+                self.tell_record(env, number, revision, swap.record, swap.owner);
+                return;
+            }
+            Err(Refused::Conflict(current)) => current.into_iter().find_map(|(_, stored)| stored),
+            Err(_) => None,
+        };
+        if let Some(newer) = newer
+            && newer.revision > expected
+            && let Record::Slot(record) = newer.record
+        {
+            self.tell_record(env, number, newer.revision, record, swap.owner);
+        }
+        self.tell(env, number, Input::SwapRefused(expected));
+    }
+
+    pub(super) fn tell_record(
+        &mut self,
+        env: &mut Env,
+        number: SlotNumber,
+        revision: Revision,
+        record: SlotRecord,
+        me: NodeRef,
+    ) {
+        let entropy = entropy(env);
+        let input = Input::Record {
+            revision,
+            record,
+            me,
+            entropy,
+        };
+        self.tell(env, number, input);
     }
 
     fn set_timer(&mut self, env: &mut Env, number: SlotNumber) {

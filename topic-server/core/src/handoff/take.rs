@@ -15,8 +15,8 @@ use ringcast_proto::{
 
 use super::piece::weight;
 use crate::bind::SUBJECT_BYTES_MAX;
-use crate::planted::PlantedBug;
 use crate::group::Group;
+use crate::planted::PlantedBug;
 use crate::slot::Slot;
 use crate::topic::Topic;
 use crate::{Effect, Moment, PullPage, Role};

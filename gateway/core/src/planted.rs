@@ -1,0 +1,20 @@
+//! Bugs the simulation plants, to prove that what it checks would catch them. Only with the feature `planted-bugs`, which
+//! nothing that ships has.
+
+use crate::limits::Limits;
+
+/// What is done wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// A delivery is taken under a lower owner_epoch than was seen.
+    AcceptsOldEpoch,
+    /// What is sent again is not sent as it was.
+    RetryReorders,
+}
+
+impl Limits {
+    /// Whether this bug is planted.
+    pub(crate) fn plants(&self, bug: PlantedBug) -> bool {
+        self.planted == Some(bug)
+    }
+}

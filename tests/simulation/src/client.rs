@@ -67,6 +67,9 @@ enum Waiting {
     Publish(usize, PubId),
 }
 
+/// join_ref, ref, topic, event, payload.
+type Frame<'a> = (Option<&'a str>, Option<&'a str>, &'a str, &'a str, &'a RawValue);
+
 #[derive(Deserialize)]
 struct Status<'a> {
     status: &'a str,
@@ -257,9 +260,8 @@ impl Client {
         session: SessionId,
         text: &[u8],
     ) -> Result<(), Broken> {
-        let parsed: Result<(Option<&str>, Option<&str>, &str, &str, &RawValue), _> =
-            serde_json::from_slice(text);
-        let Ok((join_ref, reference, topic, event, payload)) = parsed else {
+        let Ok((join_ref, reference, topic, event, payload)) = serde_json::from_slice::<Frame<'_>>(text)
+        else {
             return Err(Broken("O", "a frame that is none".to_owned()));
         };
         match (event, topic_number(topic)) {

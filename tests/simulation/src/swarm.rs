@@ -165,7 +165,7 @@ impl Swarm {
                 burst: *random.pick(&[1, 3, 8]).unwrap_or(&1),
             },
             history_len: *random.pick(&[12, 300, 300]).unwrap_or(&300),
-            window_len: half(random).then(|| 64),
+            window_len: half(random).then_some(64),
             weather,
             slow_slots: if half(random) {
                 u32::try_from(random.below(50_000)).unwrap_or(0)

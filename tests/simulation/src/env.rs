@@ -34,6 +34,8 @@ pub(crate) struct Env {
     pub(crate) written: Vec<Written>,
     /// How often a slot's task is late, in millionths of inputs.
     pub(crate) slow_slots: u32,
+    /// How often a watch says something late, in millionths.
+    pub(crate) late_watches: u32,
     /// The bug that is planted.
     pub(crate) plant: Option<Plant>,
     queue: BinaryHeap<Reverse<Queued>>,
@@ -93,6 +95,7 @@ impl Env {
             random: Random::new(seed, 2),
             written: Vec::new(),
             slow_slots: 0,
+            late_watches: 0,
             queue: BinaryHeap::new(),
             queued: 0,
             calls: 0,

@@ -46,6 +46,8 @@ pub(crate) struct Network {
     pub(crate) weather: Weather,
     base: BTreeMap<(Peer, Peer), Duration>,
     cut_until: BTreeMap<(Peer, Peer), Time>,
+    /// Links on which everything takes longer, by how much and until when.
+    slow: BTreeMap<(Peer, Peer), (Duration, Time)>,
     random: Random,
 }
 
@@ -60,6 +62,7 @@ impl Network {
             weather: Weather::default(),
             base: BTreeMap::new(),
             cut_until: BTreeMap::new(),
+            slow: BTreeMap::new(),
             random: Random::new(seed, 1),
         }
     }
@@ -70,10 +73,16 @@ impl Network {
         *cut = (*cut).max(until);
     }
 
+    /// Everything takes so much longer from one to the other until then.
+    pub(crate) fn slow(&mut self, from: Peer, to: Peer, by: Duration, until: Time) {
+        self.slow.insert((from, to), (by, until));
+    }
+
     /// Everything works again, but for latency.
     pub(crate) fn heal(&mut self) {
         self.weather = Weather::default();
         self.cut_until.clear();
+        self.slow.clear();
     }
 
     /// Whether nothing gets from one to the other.
@@ -85,7 +94,9 @@ impl Network {
     /// What becomes of a message sent now.
     pub(crate) fn carry(&mut self, from: Peer, to: Peer, now: Time) -> Fate {
         let lost = self.is_cut(from, to, now) || self.random.chance(self.weather.loss);
-        let latency = self.latency(from, to);
+        let slow = self.slow.get(&(from, to)).filter(|(_, until)| now < *until);
+        let slow = slow.map_or(Duration::ZERO, |(by, _)| *by);
+        let latency = self.latency(from, to) + slow;
         let again = self.random.chance(self.weather.doubles);
         let again = again.then(|| now + latency + Duration::from_micros(self.random.below(2_000_000)));
         Fate {

@@ -32,6 +32,9 @@ const LIVELY: Duration = Duration::from_secs(20);
 /// From then on no publish may be refused any more.
 const SERVING: Duration = Duration::from_secs(15);
 
+/// A minute of the busiest seeds has a tenth of that; more is a loop.
+const EVENTS_MAX: u64 = 10_000_000;
+
 struct Node {
     id: NodeId,
     clock: Clock,
@@ -70,6 +73,7 @@ impl Sim {
         let mut env = Env::new(seed, Trace::new(verbosity), options.plant);
         env.network.weather = swarm.weather;
         env.slow_slots = swarm.slow_slots;
+        env.late_watches = swarm.late_watches;
         let mut random = Random::new(seed, 4);
         let mut clock = || {
             let gains = if swarm.wrong_clocks {
@@ -136,6 +140,10 @@ impl Sim {
         let end = self.heal_at + REST;
         while let Some(event) = self.env.next(end) {
             self.handle(event);
+            if self.env.trace.events() > EVENTS_MAX {
+                let (now, what) = (self.env.now, format!("more than {EVENTS_MAX} events"));
+                self.env.check.fail(now, "I18", what);
+            }
             if self.env.check.violation().is_some() {
                 break;
             }
@@ -370,6 +378,8 @@ impl Sim {
                 self.env.at(now + LIVELY, Event::Driver(Turn::Calm));
             }
             Turn::Commit(id) => self.commit(&id),
+            Turn::CutStore(peer, ways) if now < self.heal_at => self.cut_store(peer, ways),
+            Turn::CutStore(..) => {}
             Turn::Calm => self.clients.iter_mut().for_each(|client| client.calm = true),
         }
     }
@@ -486,6 +496,19 @@ impl Sim {
                     self.cut(to, from, until);
                 }
             }
+            Fault::CutStore => {
+                if let Some(peer) = self.some_node(true) {
+                    let ways = self.random.below(3);
+                    if self.random.chance(500_000) {
+                        let by = Duration::from_millis(self.random.between(100, 380));
+                        let until = self.env.now + seconds(&mut self.random, 2_500);
+                        self.env.network.slow(STORE, peer, by, until);
+                        self.env.at(until, Event::Driver(Turn::CutStore(peer, ways)));
+                    } else {
+                        self.cut_store(peer, ways);
+                    }
+                }
+            }
             Fault::KillServer | Fault::KillGateway => {
                 if let Some(peer) = self.some_node(fault == Fault::KillServer) {
                     self.kill(peer);
@@ -513,6 +536,16 @@ impl Sim {
                     self.freeze(STORE, pause);
                 }
             }
+        }
+    }
+
+    fn cut_store(&mut self, peer: Peer, ways: u64) {
+        let until = self.env.now + Duration::from_millis(self.random.between(50, 4_000));
+        if ways != 1 {
+            self.cut(peer, STORE, until);
+        }
+        if ways != 0 {
+            self.cut(STORE, peer, until);
         }
     }
 
@@ -641,6 +674,7 @@ impl Sim {
     fn heal(&mut self) {
         self.env.network.heal();
         self.env.slow_slots = 0;
+        self.env.late_watches = 0;
         let now = self.env.now;
         if self.store_frozen.is_some() {
             self.store_frozen = Some(now);

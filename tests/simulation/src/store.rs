@@ -208,7 +208,8 @@ impl Watcher {
         self.spoke = env.now;
         match fate.due {
             Some(due) => {
-                self.due = self.due.max(due);
+                let late = env.random.chance(env.late_watches).then(|| env.random.below(800));
+                self.due = self.due.max(due + Duration::from_millis(late.unwrap_or(0)));
                 env.at(
                     self.due,
                     Event::Watched(self.life, self.stream, watched.map(Box::new)),

@@ -14,6 +14,8 @@ use crate::random::Random;
 pub(crate) enum Fault {
     /// Two nodes, or a node and the store, do not reach each other, in one direction or both.
     Cut,
+    /// A topic server and the store do not reach each other, in one direction or both; before, answers may take long.
+    CutStore,
     /// A topic server dies and comes back without memory.
     KillServer,
     /// A gateway dies and comes back without memory.
@@ -28,8 +30,9 @@ pub(crate) enum Fault {
     PauseStore,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::Cut,
+    Fault::CutStore,
     Fault::KillServer,
     Fault::KillGateway,
     Fault::PauseServer,
@@ -106,6 +109,8 @@ pub(crate) struct Swarm {
     pub(crate) deed_pause_ms: u64,
     /// Clocks that run up to 1 % wrong.
     pub(crate) wrong_clocks: bool,
+    /// How often a watch says something late, in millionths; what follows it waits.
+    pub(crate) late_watches: u32,
 }
 
 impl Swarm {
@@ -117,7 +122,7 @@ impl Swarm {
             spikes,
             ..
         } = self.weather;
-        self.faults.is_empty() && loss + doubles + spikes + self.slow_slots == 0
+        self.faults.is_empty() && loss + doubles + spikes + self.slow_slots + self.late_watches == 0
     }
 
     /// What this seed draws.
@@ -177,6 +182,11 @@ impl Swarm {
             deeds,
             deed_pause_ms: *random.pick(&[1_500, 4_000, 10_000]).unwrap_or(&4_000),
             wrong_clocks: half(random),
+            late_watches: if half(random) {
+                u32::try_from(random.below(400_000)).unwrap_or(0)
+            } else {
+                0
+            },
         }
     }
 }
@@ -197,10 +207,29 @@ impl fmt::Display for Swarm {
         )?;
         writeln!(
             f,
-            "network: {:?}, slow slots {}, wrong clocks {}",
-            self.weather, self.slow_slots, self.wrong_clocks
+            "network: {:?}, slow slots {}, late watches {}, wrong clocks {}",
+            self.weather, self.slow_slots, self.late_watches, self.wrong_clocks
         )?;
         writeln!(f, "faults every {} ms: {:?}", self.fault_pause_ms, self.faults)?;
         write!(f, "deeds every {} ms: {:?}", self.deed_pause_ms, self.deeds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_draw_every_fault_and_deed_often_and_some_are_calm() {
+        let swarms: Vec<Swarm> = (0..500).map(Swarm::draw).collect();
+        let count = |has: &dyn Fn(&Swarm) -> bool| swarms.iter().filter(|swarm| has(swarm)).count();
+        for fault in FAULTS {
+            assert!(count(&|swarm| swarm.faults.contains(&fault)) > 50, "{fault:?}");
+        }
+        for deed in DEEDS {
+            assert!(count(&|swarm| swarm.deeds.contains(&deed)) > 50, "{deed:?}");
+        }
+        let calm = count(&|swarm| swarm.is_calm() && !swarm.deeds.is_empty());
+        assert!(calm > 20, "{calm} calm seeds");
     }
 }

@@ -147,6 +147,8 @@ pub(crate) enum Turn {
     Fault,
     /// Something an operator does.
     Operate,
+    /// A topic server and the store are cut off from each other, in these ways.
+    CutStore(Peer, u64),
     /// The operator commits the plan of this number.
     Commit(PlanId),
     /// A process starts.

@@ -297,12 +297,15 @@ impl Client {
         };
         match waiting {
             Waiting::Join(_) if ok => {
+                // A still newer join may be on its way.
+                let newer = self.channels.get(&topic).and_then(|channel| channel.rejoining);
+                let rejoining = newer.filter(|newer| *newer > reference);
                 self.channels.insert(
                     topic,
                     Channel {
                         join_ref: reference,
                         joined: Some(now),
-                        rejoining: None,
+                        rejoining,
                         last: None,
                     },
                 );

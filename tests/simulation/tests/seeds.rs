@@ -8,7 +8,16 @@ use ringcast_simulation::{Options, Verbosity, run};
 
 /// Seeds that once broke something. Each is only as good as what it draws: whoever changes what seeds draw looks for
 /// others.
-const ONCE_BROKEN: &[(u64, &str)] = &[];
+const ONCE_BROKEN: &[(u64, &str)] = &[
+    (
+        6,
+        "the target of a move lost its lease before it read that it owns the slot, and dropped its complete copy",
+    ),
+    (
+        1698,
+        "the same, and its next life claimed the slot with nothing in it",
+    ),
+];
 
 #[test]
 fn the_same_seed_is_the_same_run() {

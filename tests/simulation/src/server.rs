@@ -5,6 +5,7 @@
 
 mod calls;
 mod lanes;
+mod mail;
 mod plans;
 mod roles;
 mod slots;
@@ -20,8 +21,8 @@ use ringcast_topic_server_core::{Input, Limits, Swap};
 
 use self::calls::Answering;
 use self::lanes::LaneTask;
+use self::mail::SlotTask;
 use self::roles::Claiming;
-use self::slots::SlotTask;
 use crate::base::{Base, News};
 use crate::env::Env;
 use crate::network::Peer;

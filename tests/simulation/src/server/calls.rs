@@ -9,7 +9,7 @@ use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot};
 use ringcast_topic_server_core::{Bind, PullPage};
 
 use super::Server;
-use super::slots::Mail;
+use super::mail::Mail;
 use crate::env::Env;
 use crate::wire::{Answer, CallNumber, Life, Timer};
 

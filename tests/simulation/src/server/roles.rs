@@ -12,7 +12,8 @@ use ringcast_ring_store::Standing;
 use ringcast_topic_server_core::{Input, Slot as SlotCore};
 
 use super::Server;
-use super::slots::{SlotTask, slot_number};
+use super::mail::SlotTask;
+use super::slots::slot_number;
 use crate::env::Env;
 use crate::network::STORE;
 use crate::wire::{Answer, Pending, Purpose, Request, Timer};

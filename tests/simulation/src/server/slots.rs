@@ -1,129 +1,19 @@
 //! Slots and their mailboxes. Mirrors `topic-server/src/slot.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ringcast_proto::record::{Key, Record, SlotRecord};
-use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, Slot as SlotNumber, Topic, v1};
+use ringcast_proto::{Incarnation, NodeRef, Slot as SlotNumber, Topic, v1};
 use ringcast_ring::{Change, Expect, Guard, Refused, Revision};
-use ringcast_topic_server_core::{
-    Bind, Cursor, Effect, Input, Moment, Publishes, PullPage, Slot, Swap, Token,
-};
+use ringcast_topic_server_core::{Cursor, Effect, Input, Moment, PullPage, Slot, Swap, Token};
 
+use super::mail::{Asker, Mail};
 use super::{Server, entropy, peer_at};
 use crate::env::Env;
-use crate::wire::{CallNumber, Life, Pending, Purpose, Request, Timer};
+use crate::wire::{Pending, Purpose, Request, Timer};
 
 const MAILBOX_LEN: usize = 1024;
 const PULL_DEADLINE: Duration = Duration::from_millis(1000);
-
-/// What comes into a mailbox.
-#[derive(Debug)]
-pub(super) enum Mail {
-    Tell(Input),
-    Publish {
-        from: NodeRef,
-        owner_epoch: OwnerEpoch,
-        publishes: v1::SlotPublishes,
-        asker: (u64, usize),
-    },
-    Bind {
-        from: NodeRef,
-        owner_epoch: OwnerEpoch,
-        bind: Bind,
-        asker: (u64, usize),
-    },
-    Pull {
-        from: NodeRef,
-        pull: PullPage,
-        asker: (Life, CallNumber),
-    },
-}
-
-/// Somebody who waits for an answer.
-#[derive(Debug, Clone, Copy)]
-enum Asker {
-    /// A part of a call.
-    Part(u64, usize),
-    /// A pull.
-    Pull(Life, CallNumber),
-}
-
-#[derive(Debug)]
-pub(super) struct SlotTask {
-    pub(super) slot: Slot,
-    /// The life of this node in which its role was taken.
-    life: Incarnation,
-    mailbox: VecDeque<Mail>,
-    /// It is to run later.
-    due: bool,
-    askers: BTreeMap<Token, Asker>,
-    asked: u64,
-    timer: u64,
-    timer_at: Option<ringcast_proto::Millis>,
-}
-
-impl SlotTask {
-    pub(super) fn new(slot: Slot) -> SlotTask {
-        SlotTask {
-            slot,
-            life: Incarnation(0),
-            mailbox: VecDeque::new(),
-            due: false,
-            askers: BTreeMap::new(),
-            asked: 0,
-            timer: 0,
-            timer_at: None,
-        }
-    }
-
-    fn asker(&mut self, asker: Asker) -> Token {
-        self.asked += 1;
-        self.askers.insert(Token(self.asked), asker);
-        Token(self.asked)
-    }
-
-    /// Notes who asks, and makes the question an input; none where there is nothing to apply.
-    fn open(&mut self, mail: Mail) -> Option<Input> {
-        Some(match mail {
-            // How a swap of an earlier life ended.
-            Mail::Tell(Input::Record { me, .. }) if me.incarnation < self.life => return None,
-            Mail::Tell(input) => input,
-            Mail::Publish {
-                from,
-                owner_epoch,
-                publishes,
-                asker: (call, part),
-            } => Input::Publish(Publishes {
-                token: self.asker(Asker::Part(call, part)),
-                from,
-                owner_epoch,
-                publishes: publishes.publishes,
-                held_ms: publishes.held_ms,
-            }),
-            Mail::Bind {
-                from,
-                owner_epoch,
-                bind,
-                asker: (call, part),
-            } => Input::Bind {
-                token: self.asker(Asker::Part(call, part)),
-                from,
-                owner_epoch,
-                bind,
-            },
-            Mail::Pull {
-                from,
-                pull,
-                asker: (life, call),
-            } => Input::Pull {
-                token: self.asker(Asker::Pull(life, call)),
-                from,
-                pull,
-            },
-        })
-    }
-}
 
 impl Server {
     /// The slots, as far as they are made.

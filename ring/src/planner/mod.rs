@@ -88,6 +88,8 @@ impl Planner {
         self.wake = None;
         self.sightings.observe(snapshot, now);
         if !snapshot.alive(me) {
+            // The next life may be in these records already, and whoever asks may hear of it later: then nothing changes.
+            self.wake_at(now + RECONCILE);
             return Vec::new();
         }
         let changes = match snapshot.planner() {

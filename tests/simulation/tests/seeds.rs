@@ -17,6 +17,10 @@ const ONCE_BROKEN: &[(u64, &str)] = &[
         1698,
         "the same, and its next life claimed the slot with nothing in it",
     ),
+    (
+        1370,
+        "every planner slept for ever after all leases were lost at once",
+    ),
 ];
 
 #[test]

@@ -269,10 +269,14 @@ async fn publish(
         topic,
         event: body.event,
         payload: body.payload.0,
+        msg_id: Bytes::new(),
+        target: body.target,
+        names: Vec::new(),
     };
     match tokio::time::timeout(PUBLISH_DEADLINE, edge.hub.publish(publish)).await {
-        Ok(Ok(Ok((epoch, offset)))) => {
-            Ok(JsonBody(json!({ "epoch": epoch.as_str(), "offset": offset.0 })).into_response())
+        Ok(Ok(Ok(published))) => {
+            let offset = published.offset.map(|offset| offset.0);
+            Ok(JsonBody(json!({ "epoch": published.epoch.as_str(), "offset": offset })).into_response())
         }
         Ok(Ok(Err(reason))) => Err(PublishRefused(reason)),
         Ok(Err(_)) => Err(PublishRefused("shutting_down")),

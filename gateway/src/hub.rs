@@ -159,6 +159,7 @@ impl State {
             }
             Command::Bound(call, answer) => Input::Bound(call, answer),
             Command::Published(call, answer) => Input::Published(call, answer),
+            Command::Fetched(call, answer) => Input::Fetched(call, answer),
             Command::Deliver { entries, answer } => {
                 let call = self.next_call();
                 self.delivering.insert(call, answer);
@@ -180,7 +181,7 @@ impl State {
         for effect in effects.drain(..) {
             tracing::trace!(?effect, "effect");
             match effect {
-                Effect::Write(session, frame) => {
+                Effect::Write(session, frame) | Effect::Publication(session, frame, _) => {
                     let Some(connection) = self.connections.get(&session) else {
                         continue;
                     };
@@ -210,6 +211,7 @@ impl State {
                     self.metrics.bind_lane().leaves(binds.len(), waited);
                     self.lanes.bind(call, node, binds);
                 }
+                Effect::Fetch(call, node, fetches) => self.lanes.fetch(call, node, fetches),
                 Effect::Publish(call, node, slots) => {
                     let publishes = slots.iter().map(|slot| slot.publishes.len()).sum();
                     let waited = self.waited(call, now);

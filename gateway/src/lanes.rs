@@ -144,6 +144,25 @@ impl Lanes {
         });
     }
 
+    /// Calls `Fetch`; the hub gets the outcome.
+    pub(crate) fn fetch(&self, call: CallId, node: NodeRef, fetches: Vec<v1::Fetch>) {
+        let (hub, metrics, ready) = (self.hub.clone(), self.metrics.clone(), self.ready(&node));
+        self.tasks.spawn(async move {
+            let outcome = match ready {
+                Err(failed) => Err(failed),
+                Ok((header, mut client)) => {
+                    let request = request(v1::FetchCall {
+                        header: Some(header),
+                        fetches,
+                    });
+                    answer(client.fetch(request).await)
+                }
+            };
+            count_failure(&metrics, &outcome);
+            hub.fetched(call, outcome).await;
+        });
+    }
+
     fn ready(&self, node: &NodeRef) -> Result<(v1::CallHeader, TopicServerClient<Channel>), CallFailed> {
         let refused = || CallFailed::Refused(format!("{node} is not registered"));
         let lane = self.lanes.get(node).ok_or_else(refused)?;

@@ -25,4 +25,6 @@ pub use node::{BuildError, Gateway, RunError};
 pub use ring::Readiness;
 pub use ringcast_gateway_core::limits::{Limits, Rate};
 pub use ringcast_gateway_core::origin::{BadPattern, OriginCheck};
-pub use ringcast_gateway_core::route::{ClientEvents, Namespace, Pattern, PatternError};
+pub use ringcast_gateway_core::route::{
+    ChannelPatternError, ClientEvents, Namespace, SlowConsumer, Targets, channel_pattern,
+};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ringcast_gateway_core::gateway::ServerPublish;
 use ringcast_gateway_core::phoenix::{Json, Payload, is_object, json_payload};
 use ringcast_proto::v1::gateway_server::{Gateway, GatewayServer};
@@ -52,10 +53,10 @@ impl Gateway for Service {
             None => Err("bad_request"),
         };
         Ok(Response::new(match answer {
-            Ok((epoch, offset)) => v1::ServerPublishReply {
+            Ok(published) => v1::ServerPublishReply {
                 error: String::new(),
-                epoch: epoch.as_str().to_owned(),
-                offset: offset.0,
+                epoch: published.epoch.as_str().to_owned(),
+                offset: published.offset.map_or(0, |offset| offset.0),
             },
             Err(reason) => v1::ServerPublishReply {
                 error: reason.to_owned(),
@@ -77,5 +78,8 @@ fn parse(request: v1::ServerPublishRequest) -> Option<ServerPublish> {
         topic,
         event: request.event.into(),
         payload: payload.0,
+        msg_id: Bytes::new(),
+        target: v1::Target::All,
+        names: Vec::new(),
     })
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use ringcast_gateway::{BuildError, ClientEvents, Config, Gateway, Limits, Namespace, OriginCheck, Pattern};
+use ringcast_gateway::{
+    BuildError, ChannelPatternError, ClientEvents, Config, Gateway, Limits, Namespace, OriginCheck,
+    channel_pattern,
+};
 use ringcast_proto::NodeId;
 use ringcast_ring_store::AnyStore;
 use tokio_util::task::TaskTracker;
@@ -85,15 +88,15 @@ pub(crate) fn origin_pattern(pattern: &str) -> Result<OriginCheck, ringcast_gate
 }
 
 /// A declared namespace.
-pub(crate) fn namespace(channel: &settings::Channel) -> Result<Namespace, ringcast_gateway::PatternError> {
+pub(crate) fn namespace(channel: &settings::Channel) -> Result<Namespace, ChannelPatternError> {
     let client_events = match channel.client_events {
         settings::ClientEvents::All => ClientEvents::All,
         settings::ClientEvents::Others => ClientEvents::Others,
         settings::ClientEvents::Refuse => ClientEvents::Refuse,
     };
     Ok(Namespace {
-        pattern: Pattern::parse(&channel.pattern)?,
         client_events,
+        ..Namespace::new(channel_pattern(&channel.pattern)?)
     })
 }
 

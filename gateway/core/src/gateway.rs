@@ -7,6 +7,7 @@ mod clients;
 mod fanout;
 mod pushes;
 mod replies;
+mod resume;
 mod retire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringcast_proto::v1;
+use ringcast_proto::v1::{self, Target};
 use ringcast_proto::{Epoch, Incarnation, Millis, NodeRef, Offset, SessionId, Topic};
 use ringcast_ring::SlotTable;
 
@@ -23,6 +24,7 @@ use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::owners::Owners;
 use crate::phoenix::{self, Frame, Json, Message, Serializer};
+use crate::place::Place;
 use crate::policy::{AllowAll, Policy};
 use crate::publishing::{Publishing, reason};
 use crate::route::{Namespace, Route, Routes, topics_name_is_legal};
@@ -72,6 +74,8 @@ pub enum Input {
     Bound(CallId, Result<v1::BindAnswer, CallFailed>),
     /// The answer to [`Effect::Publish`], or why there is none (then the outcome is unknown).
     Published(CallId, Result<v1::PublishAnswer, CallFailed>),
+    /// The answer to [`Effect::Fetch`], or why there is none.
+    Fetched(CallId, Result<v1::FetchAnswer, CallFailed>),
     /// A topic server delivers. Answered by [`Effect::Delivered`].
     Deliver(CallId, Vec<v1::DeliverEntry>),
     /// The HTTP or admin API publishes. Answered by [`Effect::ServerPublished`].
@@ -89,6 +93,25 @@ pub struct ServerPublish {
     pub event: Bytes,
     /// A JSON object, as text.
     pub payload: Bytes,
+    /// The caller's own id of it; empty: none.
+    pub msg_id: Bytes,
+    /// Who receives it.
+    pub target: Target,
+    /// With [`Target::Members`]: their names.
+    pub names: Vec<Bytes>,
+}
+
+/// Where a publish took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The topic's epoch.
+    pub epoch: Epoch,
+    /// Its place in the sequence; none of what takes none.
+    pub offset: Option<Offset>,
+    /// Without an offset: the sessions it was meant for.
+    pub matched: Option<u32>,
+    /// An earlier publish with the same msg_id did, and this is its outcome.
+    pub dup: bool,
 }
 
 /// Why a call got no answer. It may have been carried out.
@@ -105,8 +128,10 @@ pub enum CallFailed {
 /// What a gateway wants done.
 #[derive(Debug)]
 pub enum Effect {
-    /// Write these bytes to the client.
+    /// Write these bytes to the client, or close it if they do not fit.
     Write(SessionId, Frame),
+    /// Write this publication to the client; if it does not fit, one may be left out and a gap written in its place.
+    Publication(SessionId, Frame, Place),
     /// Close the connection with this WebSocket code, after what was written before.
     Close(SessionId, u16, &'static str),
     /// Read no more from this client until [`Effect::Resume`].
@@ -115,12 +140,14 @@ pub enum Effect {
     Resume(SessionId),
     /// Call `Bind` on this node; answer by [`Input::Bound`].
     Bind(CallId, NodeRef, Vec<v1::Bind>),
+    /// Call `Fetch` on this node; answer by [`Input::Fetched`].
+    Fetch(CallId, NodeRef, Vec<v1::Fetch>),
     /// Call `Publish` on this node; answer by [`Input::Published`].
     Publish(CallId, NodeRef, Vec<v1::SlotPublishes>),
     /// The answer to [`Input::Deliver`]; `incarnation` is left to the shell.
     Delivered(CallId, v1::DeliverAnswer),
-    /// The answer to [`Input::ServerPublish`]: where it was committed, or the reason it was not.
-    ServerPublished(CallId, Result<(Epoch, Offset), &'static str>),
+    /// The answer to [`Input::ServerPublish`]: where it took effect, or the reason it did not.
+    ServerPublished(CallId, Result<Published, &'static str>),
 }
 
 /// What a gateway has done since it began.
@@ -273,6 +300,7 @@ impl Gateway {
                 self.moved();
                 self.settle_all(decided, effects);
             }
+            Input::Fetched(call, answer) => self.fetched(call, answer, effects),
             Input::Deliver(call, entries) => self.deliver(call, entries, effects),
             Input::ServerPublish(call, publish) => self.server_publish(call, publish, effects),
             Input::Tick => {
@@ -338,6 +366,9 @@ impl Gateway {
             topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
             event: publish.event,
             payload: phoenix::compact(Json(publish.payload)).0,
+            msg_id: publish.msg_id,
+            target: publish.target.into(),
+            names: publish.names,
             ..Default::default()
         };
         if self

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod origin;
 mod owners;
 pub mod phoenix;
+pub mod place;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod policy;

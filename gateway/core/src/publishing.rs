@@ -9,10 +9,10 @@ mod queue;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringcast_proto::v1::{self, Refusal, publish_outcome::Outcome};
-use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, Slot};
+use ringcast_proto::{Epoch, Millis, NodeRef, OwnerEpoch, Slot};
 
 use crate::backoff::Jitter;
-use crate::gateway::{CallFailed, CallId, Effect};
+use crate::gateway::{CallFailed, CallId, Effect, Published};
 use crate::interest::position;
 use crate::lanes::Lanes;
 use crate::limits::Limits;
@@ -33,8 +33,8 @@ pub(crate) mod reason {
     pub(crate) const TIMEOUT: &str = "timeout";
 }
 
-/// The answer to a publish: where it was committed, or the reason it was not.
-pub(crate) type Answer = Result<(Epoch, Offset), &'static str>;
+/// The answer to a publish: where it took effect, or the reason it did not.
+pub(crate) type Answer = Result<Published, &'static str>;
 
 /// The publishes of a gateway. `W` is whoever waits for an answer.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ impl<W> Publishing<W> {
             };
             if outcomes_count {
                 for outcome in &part.outcomes {
-                    let answer = outcome.outcome.as_ref().and_then(decode);
+                    let answer = decode(outcome);
                     if let Some(answer) = answer
                         && let Some(waiter) = queue.decide(outcome.number)
                     {
@@ -279,16 +279,31 @@ impl<W> Publishing<W> {
     }
 }
 
-fn decode(outcome: &Outcome) -> Option<Answer> {
-    match outcome {
-        Outcome::Committed(at) => position(at).map(Ok),
-        Outcome::Refused(refusal) => Some(Err(match Refusal::try_from(*refusal) {
+fn decode(outcome: &v1::PublishOutcome) -> Option<Answer> {
+    let dup = outcome.dup;
+    Some(match outcome.outcome.as_ref()? {
+        Outcome::Committed(at) => {
+            let (epoch, offset) = position(at)?;
+            Ok(Published {
+                epoch,
+                offset: Some(offset),
+                matched: None,
+                dup,
+            })
+        }
+        Outcome::Unsequenced(sent) => Ok(Published {
+            epoch: Epoch::parse(&sent.epoch).ok()?,
+            offset: None,
+            matched: Some(sent.matched),
+            dup,
+        }),
+        Outcome::Refused(refusal) => Err(match Refusal::try_from(*refusal) {
             Ok(Refusal::TooLarge) => reason::TOO_LARGE,
             Ok(Refusal::TooManyTopics) => reason::TOO_MANY_TOPICS,
             Ok(Refusal::BadRequest) => reason::BAD_REQUEST,
             Ok(Refusal::StaleNumber | Refusal::Unspecified) | Err(_) => reason::TIMEOUT,
-        })),
-    }
+        }),
+    })
 }
 
 #[cfg(test)]

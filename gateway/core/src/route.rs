@@ -4,7 +4,11 @@
 //! `room:*` exist without any configuration.
 //! Leaves out: who may join (`policy`).
 
-use ringcast_proto::Topic;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ringcast_proto::v1::Target;
+use ringcast_proto::{Pattern, PatternError, Topic};
 
 /// What a client may cause on a namespace by pushing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,59 +21,39 @@ pub enum ClientEvents {
     Refuse,
 }
 
-/// Why a pattern is none.
+/// Why a pattern cannot be a channel's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
-    /// `*` stands at the end or nowhere.
-    #[error("channel pattern {0:?}: '*' may only be its last character")]
-    Star(String),
-    /// 1 to 255 bytes.
-    #[error("channel pattern of {0} bytes, must be 1 to 255")]
-    Length(usize),
+pub enum ChannelPatternError {
+    /// It is none.
+    #[error("channel {0}")]
+    Pattern(#[from] PatternError),
     /// `topics:*` has a contract of its own.
     #[error("channel pattern {0:?} would hide the built-in topics:*")]
     BuiltIn(String),
 }
 
-/// A topic pattern: `room:*` matches the prefix `room:`, anything else matches itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
-    text: String,
-    prefix: bool,
+/// Reads the pattern of a declared channel.
+///
+/// # Errors
+/// [`ChannelPatternError`].
+pub fn channel_pattern(pattern: &str) -> Result<Pattern, ChannelPatternError> {
+    let parsed = Pattern::parse(pattern)?;
+    if parsed.meets(TOPICS) {
+        return Err(ChannelPatternError::BuiltIn(pattern.to_owned()));
+    }
+    Ok(parsed)
 }
 
-impl Pattern {
-    /// Reads a pattern of the configuration.
-    ///
-    /// # Errors
-    /// [`PatternError`].
-    pub fn parse(pattern: &str) -> Result<Pattern, PatternError> {
-        if pattern.is_empty() || pattern.len() > 255 {
-            return Err(PatternError::Length(pattern.len()));
-        }
-        let (text, prefix) = match pattern.strip_suffix('*') {
-            Some(text) => (text, true),
-            None => (pattern, false),
-        };
-        if text.contains('*') {
-            return Err(PatternError::Star(pattern.to_owned()));
-        }
-        if text.starts_with(TOPICS) || (prefix && TOPICS.starts_with(text)) {
-            return Err(PatternError::BuiltIn(pattern.to_owned()));
-        }
-        Ok(Pattern {
-            text: text.to_owned(),
-            prefix,
-        })
-    }
-
-    fn matches(&self, topic: &str) -> bool {
-        if self.prefix {
-            topic.starts_with(&self.text)
-        } else {
-            topic == self.text
-        }
-    }
+/// What becomes of a client that reads too slowly and joined with `resume`. Any other is closed with 4008.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowConsumer {
+    /// It loses the oldest publications that wait for it, and is told which by a gap.
+    #[default]
+    Gap,
+    /// It keeps the newest publication that waits for it, and is told by a gap which went before.
+    Latest,
+    /// It is closed with 4008 at once.
+    Close,
 }
 
 /// A configured family of topics.
@@ -79,21 +63,119 @@ pub struct Namespace {
     pub pattern: Pattern,
     /// What its members may publish.
     pub client_events: ClientEvents,
+    /// Whether a join may ask for `resume`; where not, the key is the application's.
+    pub resume: bool,
+    /// What becomes of members that read too slowly.
+    pub slow_consumer: SlowConsumer,
+    /// Targets open to clients.
+    pub targets: Targets,
+    /// Events that take no offset and are not kept.
+    pub ephemeral: BTreeSet<String>,
+}
+
+impl Namespace {
+    /// A family with the defaults of everything.
+    #[must_use]
+    pub fn new(pattern: Pattern) -> Namespace {
+        Namespace {
+            pattern,
+            client_events: ClientEvents::All,
+            resume: true,
+            slow_consumer: SlowConsumer::default(),
+            targets: Targets::default(),
+            ephemeral: BTreeSet::new(),
+        }
+    }
+}
+
+/// Which targets clients may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Targets {
+    /// Every member.
+    pub all: bool,
+    /// Every member but the sender.
+    pub others: bool,
+    /// Any one member.
+    pub one: bool,
+    /// Members with certain names.
+    pub members: bool,
+}
+
+impl Default for Targets {
+    fn default() -> Targets {
+        Targets {
+            all: true,
+            others: true,
+            one: false,
+            members: false,
+        }
+    }
+}
+
+impl Targets {
+    /// Whether this one is open.
+    #[must_use]
+    pub fn allow(self, target: Target) -> bool {
+        match target {
+            Target::All => self.all,
+            Target::Others => self.others,
+            Target::One => self.one,
+            Target::Members => self.members,
+        }
+    }
 }
 
 /// The contract a channel follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// svsool/distributed_pubsub's: only `publish`, the reply before one's own copy, every copy with its own join_ref.
     Topics,
     /// Phoenix's broadcast: any event, the copy before the reply, join_ref null.
-    Namespace(ClientEvents),
+    Namespace(Arc<Namespace>),
+}
+
+impl Route {
+    /// Whether a join may ask for `resume`.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        match self {
+            Route::Topics => true,
+            Route::Namespace(namespace) => namespace.resume,
+        }
+    }
+
+    /// What becomes of members that read too slowly.
+    #[must_use]
+    pub fn slow_consumer(&self) -> SlowConsumer {
+        match self {
+            Route::Topics => SlowConsumer::default(),
+            Route::Namespace(namespace) => namespace.slow_consumer,
+        }
+    }
+
+    /// Whether clients may name this target.
+    #[must_use]
+    pub fn allows(&self, target: Target) -> bool {
+        match self {
+            Route::Topics => Targets::default().allow(target),
+            Route::Namespace(namespace) => namespace.targets.allow(target),
+        }
+    }
+
+    /// Whether this event takes no offset and is not kept.
+    #[must_use]
+    pub fn is_ephemeral(&self, event: &str) -> bool {
+        match self {
+            Route::Topics => false,
+            Route::Namespace(namespace) => namespace.ephemeral.contains(event),
+        }
+    }
 }
 
 /// The declared namespaces, in order, and the built-in ones.
 #[derive(Debug, Clone)]
 pub struct Routes {
-    namespaces: Vec<Namespace>,
+    namespaces: Vec<Arc<Namespace>>,
 }
 
 const TOPICS: &str = "topics:";
@@ -102,13 +184,10 @@ impl Routes {
     /// The declared namespaces first, then `room:*`.
     #[must_use]
     pub fn new(mut namespaces: Vec<Namespace>) -> Routes {
-        namespaces.push(Namespace {
-            pattern: Pattern {
-                text: "room:".to_owned(),
-                prefix: true,
-            },
-            client_events: ClientEvents::All,
-        });
+        namespaces.push(Namespace::new(
+            Pattern::parse("room:*").expect("a prefix and a star are a pattern"),
+        ));
+        let namespaces = namespaces.into_iter().map(Arc::new).collect();
         Routes { namespaces }
     }
 
@@ -121,8 +200,8 @@ impl Routes {
         let declared = self
             .namespaces
             .iter()
-            .find(|namespace| namespace.pattern.matches(topic.as_str()))?;
-        Some(Route::Namespace(declared.client_events))
+            .find(|namespace| namespace.pattern.matches(topic))?;
+        Some(Route::Namespace(Arc::clone(declared)))
     }
 }
 
@@ -168,28 +247,31 @@ mod tests {
     #[test]
     fn s7_the_first_declared_pattern_wins_and_an_empty_rest_matches() {
         let declared = |pattern: &str, client_events| Namespace {
-            pattern: Pattern::parse(pattern).unwrap(),
             client_events,
+            ..Namespace::new(Pattern::parse(pattern).unwrap())
         };
         let routes = Routes::new(vec![
             declared("room:quiet", ClientEvents::Refuse),
             declared("room:q*", ClientEvents::Others),
             declared("lobby", ClientEvents::All),
         ]);
-        let found = |name: &str| routes.find(&topic(name));
-        assert_eq!(found("room:quiet"), Some(Route::Namespace(ClientEvents::Refuse)));
-        assert_eq!(found("room:queue"), Some(Route::Namespace(ClientEvents::Others)));
-        assert_eq!(found("room:"), Some(Route::Namespace(ClientEvents::All)));
-        assert_eq!(found("lobby"), Some(Route::Namespace(ClientEvents::All)));
+        let found = |name: &str| match routes.find(&topic(name)) {
+            Some(Route::Namespace(namespace)) => Some(namespace.client_events),
+            _ => None,
+        };
+        assert_eq!(found("room:quiet"), Some(ClientEvents::Refuse));
+        assert_eq!(found("room:queue"), Some(ClientEvents::Others));
+        assert_eq!(found("room:"), Some(ClientEvents::All));
+        assert_eq!(found("lobby"), Some(ClientEvents::All));
         assert_eq!(found("lobby:1"), None);
-        assert_eq!(found("topics:x"), Some(Route::Topics));
+        assert_eq!(routes.find(&topic("topics:x")), Some(Route::Topics));
         assert_eq!(found("other:x"), None);
     }
 
     #[test]
     fn a_pattern_with_an_inner_star_or_over_the_built_in_is_refused() {
         for pattern in ["", "a*b", "**", "topics:*", "topics:a", "*", "t*"] {
-            assert!(Pattern::parse(pattern).is_err(), "{pattern:?}");
+            assert!(channel_pattern(pattern).is_err(), "{pattern:?}");
         }
     }
 }

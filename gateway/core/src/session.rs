@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use ringcast_proto::{Millis, Offset, Slot, Topic};
 
+use crate::gateway::Published;
 use crate::limits::{Bucket, Limits};
 use crate::phoenix::{Json, Message, Serializer};
 use crate::route::Route;
@@ -63,6 +64,8 @@ pub(crate) struct Channel {
     pub(crate) join_ref: Json,
     /// What replies and pushes carry: the join_ref, or where it was null the join's ref (S12).
     pub(crate) push_ref: Json,
+    /// Its join asked for positions: `resume`, offsets, gaps, and what errors mean.
+    pub(crate) positions: bool,
     /// Set until the owner knows the session.
     pub(crate) joining: Option<Joining>,
     /// Publishes under way.
@@ -91,7 +94,7 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) reference: Json,
-    pub(crate) result: Result<(), &'static str>,
+    pub(crate) result: Result<Published, &'static str>,
     /// The reply waits for this offset to be passed on, until then.
     pub(crate) copy: Option<(Offset, Millis)>,
     pub(crate) bytes: usize,

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringcast_gateway_core::gateway::{CallFailed, CallId, ServerPublish};
+use ringcast_gateway_core::gateway::{CallFailed, CallId, Published, ServerPublish};
 use ringcast_gateway_core::phoenix::Message;
-use ringcast_proto::{Epoch, Incarnation, Millis, Offset, SessionId, v1};
+use ringcast_proto::{Incarnation, Millis, SessionId, v1};
 use ringcast_ring::SlotTable;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +17,7 @@ use crate::connection::Connection;
 const MAILBOX_LEN: usize = 4096;
 
 /// What the answer to a publish by the server's own API is.
-pub(crate) type ServerPublished = Result<(Epoch, Offset), &'static str>;
+pub(crate) type ServerPublished = Result<Published, &'static str>;
 
 /// The hub's task is gone: the gateway is ending.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,7 @@ pub(super) enum Command {
     Registered(Incarnation),
     Bound(CallId, Result<v1::BindAnswer, CallFailed>),
     Published(CallId, Result<v1::PublishAnswer, CallFailed>),
+    Fetched(CallId, Result<v1::FetchAnswer, CallFailed>),
     Deliver {
         entries: Vec<v1::DeliverEntry>,
         answer: oneshot::Sender<v1::DeliverAnswer>,
@@ -108,6 +109,10 @@ impl Hub {
 
     pub(crate) async fn published(&self, call: CallId, answer: Result<v1::PublishAnswer, CallFailed>) {
         self.send(Command::Published(call, answer)).await.ok();
+    }
+
+    pub(crate) async fn fetched(&self, call: CallId, answer: Result<v1::FetchAnswer, CallFailed>) {
+        self.send(Command::Fetched(call, answer)).await.ok();
     }
 
     pub(crate) async fn deliver(&self, entries: Vec<v1::DeliverEntry>) -> Result<v1::DeliverAnswer, HubGone> {

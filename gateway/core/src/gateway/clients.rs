@@ -120,7 +120,7 @@ impl Gateway {
         let member = Member {
             subject: session.subject.clone(),
             serializer: session.serializer,
-            push_ref: match (route, session.serializer) {
+            push_ref: match (&route, session.serializer) {
                 (Route::Topics, Serializer::V2) => push_ref.clone(),
                 // V1 has no join_ref, a broadcast carries none: one encoding for all.
                 (Route::Topics, Serializer::V1) | (Route::Namespace(_), _) => Json::null(),
@@ -135,6 +135,7 @@ impl Gateway {
                 route,
                 join_ref,
                 push_ref,
+                positions: false,
                 settled: Default::default(),
                 joining: Some(Joining {
                     reference,
@@ -254,7 +255,7 @@ impl Gateway {
         let push_ref = channel.push_ref.clone();
         let name = Json::string(topic.as_str());
         let (status, body) = match settled.result {
-            Ok(()) => (OK, EMPTY.to_vec()),
+            Ok(_) => (OK, EMPTY.to_vec()),
             Err(why) => (ERROR, reason_body(why)),
         };
         self.reply(id, &push_ref, &settled.reference, &name, status, &body, effects);

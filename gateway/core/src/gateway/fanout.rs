@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ringcast_proto::v1::{self, DeliverEntry, Publication, Target};
-use ringcast_proto::{Offset, SessionId, Slot, Topic};
+use ringcast_proto::{Epoch, Offset, SessionId, Slot, Topic};
 
 use super::replies::{ClientWaiter, Waiter};
-use super::{CallId, Effect, Gateway};
+use super::{CallId, Effect, Gateway, Published};
 use crate::interest::{Event, Passed};
 use crate::phoenix::{Frame, Json, Serializer, Tail};
 
@@ -31,7 +31,9 @@ impl Gateway {
                     for session in admitted {
                         self.membership(Event::Joined(topic.clone(), session), effects);
                     }
-                    self.pass_on(slot, &topic, &entry.publications[from..], effects);
+                    if let Ok(epoch) = Epoch::parse(&entry.epoch) {
+                        self.pass_on(slot, &topic, &epoch, &entry.publications[from..], effects);
+                    }
                 }
                 (Passed::No(exception), ..) => exceptions.push(v1::DeliverException { index, ..exception }),
                 (Passed::On { .. }, ..) => exceptions.push(v1::DeliverException {
@@ -52,6 +54,7 @@ impl Gateway {
         &mut self,
         slot: Slot,
         topic: &Topic,
+        epoch: &Epoch,
         publications: &[Publication],
         effects: &mut Vec<Effect>,
     ) {
@@ -62,10 +65,16 @@ impl Gateway {
             let Some(waiter) = self.own(slot, publication) else {
                 continue;
             };
+            let published = Published {
+                epoch: epoch.clone(),
+                offset: Some(Offset(publication.offset)),
+                matched: None,
+                dup: false,
+            };
             if waiter.copy_first {
-                replies_after.push(waiter);
+                replies_after.push((waiter, published));
             } else {
-                self.settle(waiter, slot, Ok(()), None, effects);
+                self.settle(waiter, slot, Ok(published), None, effects);
             }
         }
         if let Some(wanted) = self.interest.topic(slot, topic.as_str()) {
@@ -81,8 +90,8 @@ impl Gateway {
             }
         }
         self.release_passed(slot, topic, Offset(last.offset), effects);
-        for waiter in replies_after {
-            self.settle(waiter, slot, Ok(()), None, effects);
+        for (waiter, published) in replies_after {
+            self.settle(waiter, slot, Ok(published), None, effects);
         }
     }
 

@@ -22,13 +22,13 @@ impl Gateway {
         if channel.is_stale(&message) {
             return;
         }
-        let (slot, route, push_ref) = (channel.slot, channel.route, channel.push_ref.clone());
+        let (slot, route, push_ref) = (channel.slot, channel.route.clone(), channel.push_ref.clone());
         let body = if !session.pushes.take(self.limits.pushes, self.now) {
             Err(reason::RATE_LIMITED)
         } else if !self.policy.may_publish(&session.subject, &topic) {
             Err(reason::UNAUTHORIZED)
         } else {
-            body(route, &message)
+            body(&route, &message)
         };
         let body = match body {
             Ok(body) => body,
@@ -52,6 +52,7 @@ impl Gateway {
             payload: phoenix::compact(body.payload).0,
             session: id.0,
             target: body.target.into(),
+            ..v1::Publish::default()
         };
         let copy_first = matches!(route, Route::Namespace(_)) && body.target == Target::All;
         let waiter = ClientWaiter {
@@ -86,23 +87,25 @@ impl Gateway {
 }
 
 /// What a push asks to have published.
-fn body(route: Route, message: &Message) -> Result<PublishBody, &'static str> {
+fn body(route: &Route, message: &Message) -> Result<PublishBody, &'static str> {
     let Payload::Json(payload) = &message.payload else {
         return Err(reason::BAD_REQUEST);
     };
     let event = message.event.as_deref().ok_or(reason::BAD_REQUEST)?;
     let body = match (route, event) {
-        (Route::Namespace(ClientEvents::Refuse), _) => return Err(reason::UNAUTHORIZED),
+        (Route::Namespace(namespace), _) if namespace.client_events == ClientEvents::Refuse => {
+            return Err(reason::UNAUTHORIZED);
+        }
         (_, "publish") => phoenix::publish_body(payload).map_err(|bad| match bad {
             BadPublish::BadRequest => reason::BAD_REQUEST,
             BadPublish::Unauthorized => reason::UNAUTHORIZED,
         })?,
         (Route::Topics, _) => return Err(reason::BAD_REQUEST),
-        (Route::Namespace(client_events), event) => {
+        (Route::Namespace(namespace), event) => {
             if event.is_empty() || event.len() > 255 || !phoenix::is_object(payload) {
                 return Err(reason::BAD_REQUEST);
             }
-            let target = if client_events == ClientEvents::Others {
+            let target = if namespace.client_events == ClientEvents::Others {
                 Target::Others
             } else {
                 Target::All

@@ -56,14 +56,14 @@ impl Gateway {
                 Waiter::Server(call) => effects.push(Effect::ServerPublished(call, answer)),
                 Waiter::Client(waiter) => {
                     let copy = match (&answer, self.interest.cursor(slot, &waiter.topic)) {
-                        (Ok((epoch, offset)), Some((known, passed)))
-                            if waiter.copy_first && epoch == known && passed < offset =>
+                        (Ok(published), Some((known, passed)))
+                            if waiter.copy_first && published.epoch == *known =>
                         {
-                            Some(*offset)
+                            published.offset.filter(|offset| passed < offset)
                         }
                         _ => None,
                     };
-                    self.settle(waiter, slot, answer.map(drop), copy, effects);
+                    self.settle(waiter, slot, answer, copy, effects);
                 }
             }
         }
@@ -75,7 +75,7 @@ impl Gateway {
         &mut self,
         waiter: ClientWaiter,
         slot: Slot,
-        result: Result<(), &'static str>,
+        result: Answer,
         copy: Option<Offset>,
         effects: &mut Vec<Effect>,
     ) {

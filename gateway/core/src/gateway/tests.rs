@@ -38,8 +38,8 @@ impl World {
             ("game:*", crate::route::ClientEvents::Others),
         ] {
             namespaces.push(Namespace {
-                pattern: crate::route::Pattern::parse(pattern).unwrap(),
                 client_events,
+                ..Namespace::new(ringcast_proto::Pattern::parse(pattern).unwrap())
             });
         }
         let mut world = World {

@@ -32,7 +32,7 @@ const BIND_DEADLINE: Duration = Duration::from_millis(500);
 const PULL_DEADLINE: Duration = Duration::from_millis(500);
 
 /// When to try again after finding a mailbox full: what 1,024 waiting inputs take to work off.
-const RETRY_AFTER_MS: u32 = 25;
+pub(crate) const RETRY_AFTER_MS: u32 = 25;
 
 /// Binds and slots in one call; more is no gateway of ours.
 const CALL_LEN_MAX: usize = 65_536;
@@ -42,7 +42,7 @@ pub(crate) struct Service {
     pub(crate) shared: Arc<Shared>,
 }
 
-type Waiting<T> = Result<oneshot::Receiver<T>, T>;
+pub(crate) type Waiting<T> = Result<oneshot::Receiver<T>, T>;
 
 #[tonic::async_trait]
 impl TopicServer for Service {
@@ -104,6 +104,18 @@ impl TopicServer for Service {
             });
         }
         Ok(Response::new(v1::BindAnswer {
+            incarnation,
+            outcomes,
+        }))
+    }
+
+    async fn fetch(&self, call: Request<v1::FetchCall>) -> Result<Response<v1::FetchAnswer>, Status> {
+        let call = call.into_inner();
+        let from = caller(call.header.as_ref(), &self.shared)?;
+        let incarnation = self.shared.lease.node().incarnation.0;
+        let deadline = Instant::now() + BIND_DEADLINE;
+        let outcomes = self.fetch_all(&from, call.fetches, deadline).await;
+        Ok(Response::new(v1::FetchAnswer {
             incarnation,
             outcomes,
         }))

@@ -10,6 +10,7 @@ mod changes;
 mod config;
 mod directory;
 mod entropy;
+mod fetch;
 mod grpc;
 mod header;
 mod lane;

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     node: NodeId,
     publishes: Counter,
     binds: Counter,
+    fetches: Counter,
     slots_owned: Gauge,
     topics: Gauge,
     members: Gauge,
@@ -82,6 +83,10 @@ impl Metrics {
             move_pause: recorder.register_histogram(&key(pause), &METADATA),
             publishes: counter("ringcast_publishes_total", "publications appended"),
             binds: counter("ringcast_binds_total", "binds of gateways"),
+            fetches: counter(
+                "ringcast_fetches_total",
+                "topics whose last publications were asked for",
+            ),
             slots_owned: gauge("ringcast_slots_owned", Unit::Count, "slots this node serves"),
             topics: gauge("ringcast_topics", Unit::Count, "topics held"),
             members: gauge(
@@ -152,6 +157,10 @@ impl Metrics {
 
     pub(crate) fn bound(&self, binds: usize) {
         self.binds.increment(binds as u64);
+    }
+
+    pub(crate) fn fetched(&self, fetches: usize) {
+        self.fetches.increment(fetches as u64);
     }
 
     pub(crate) fn publish_refused(&self, reason: &'static str, publishes: usize) {

@@ -132,6 +132,19 @@ impl SlotTask {
                 owner_epoch,
                 bind,
             },
+            Mail::Fetch {
+                from,
+                owner_epoch,
+                topic,
+                after,
+                answer,
+            } => Input::Fetch {
+                token: self.asker(Asker::Fetch(answer)),
+                from,
+                owner_epoch,
+                topic,
+                after,
+            },
             Mail::Pull { from, pull, answer } => Input::Pull {
                 token: self.asker(Asker::Pull(answer)),
                 from,
@@ -193,6 +206,7 @@ impl SlotTask {
             match effect {
                 Effect::Published(token, answer) => self.answer(token, Answer::Publish(answer)),
                 Effect::Bound(token, outcome) => self.answer(token, Answer::Bind(outcome)),
+                Effect::Fetched(token, outcome) => self.answer(token, Answer::Fetch(outcome)),
                 Effect::Listed(token, reply) => self.answer(token, Answer::ListTopics(reply)),
                 Effect::Shown(token, reply) => self.answer(token, Answer::ShowTopic(reply)),
                 Effect::Members(token, reply) => self.answer(token, Answer::ListMembers(reply)),

@@ -221,6 +221,7 @@ pub(crate) fn refused(number: u64, why: v1::Refusal) -> v1::PublishOutcome {
     v1::PublishOutcome {
         number,
         outcome: Some(v1::publish_outcome::Outcome::Refused(why.into())),
+        dup: false,
     }
 }
 

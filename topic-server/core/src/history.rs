@@ -71,7 +71,7 @@ impl History {
     }
 
     /// The publications after `offset`; from the oldest where `offset` lies before it.
-    pub(crate) fn after(&self, offset: Offset) -> impl Iterator<Item = &Publication> {
+    pub(crate) fn after(&self, offset: Offset) -> impl DoubleEndedIterator<Item = &Publication> {
         let first = self.first().map_or(1, |first| first.0);
         let skip = offset
             .0

@@ -97,6 +97,20 @@ pub enum Input {
         /// What it tells.
         bind: Bind,
     },
+    /// A gateway asks for the last publications of a topic, of which it has everything up to `after`. Changes nothing.
+    /// Answered by [`Effect::Fetched`].
+    Fetch {
+        /// Names the question.
+        token: Token,
+        /// The gateway, in the life that asks.
+        from: NodeRef,
+        /// The highest owner_epoch the gateway has seen for the slot.
+        owner_epoch: OwnerEpoch,
+        /// Of which topic.
+        topic: Topic,
+        /// What follows it is wanted.
+        after: Cursor,
+    },
     /// A gateway could not place an entry: it has everything up to `cursor` and nothing after.
     NeedFrom {
         /// Which gateway.
@@ -190,6 +204,8 @@ pub enum Effect {
     Published(Token, v1::SlotPublishAnswer),
     /// The answer to [`Input::Bind`].
     Bound(Token, v1::BindOutcome),
+    /// The answer to [`Input::Fetch`].
+    Fetched(Token, v1::FetchOutcome),
     /// Put this on the gateway's lane; tell [`Input::Dropped`] if it does not fit.
     Deliver(NodeRef, v1::DeliverEntry),
     /// Show this to the tap; [`Input::Untap`] it if it does not keep up.

@@ -12,6 +12,7 @@ mod admin;
 mod bind;
 mod duty;
 mod epochs;
+mod fetch;
 mod gateways;
 mod group;
 mod handoff;

@@ -11,6 +11,10 @@ pub struct Limits {
     pub history_bytes_max: usize,
     /// How long a publication is kept, and so how long an idle topic lives.
     pub history_age_max: Duration,
+    /// Publications one fetch brings. A client that missed more reloads what it derives from the topic.
+    pub recovery_len_max: usize,
+    /// Bytes of publications one fetch brings.
+    pub recovery_bytes_max: usize,
     /// Topics a topic server holds; beyond, `too_many_topics`.
     pub topics_max: usize,
     /// Bytes of one payload; beyond, `too_large`.
@@ -38,6 +42,8 @@ impl Default for Limits {
             history_len_max: 300,
             history_bytes_max: 1024 * 1024,
             history_age_max: Duration::from_secs(300),
+            recovery_len_max: 300,
+            recovery_bytes_max: 1024 * 1024,
             topics_max: 1_000_000,
             payload_bytes_max: 64 * 1024,
             taps_max: 16,

@@ -89,7 +89,11 @@ impl Slot {
         let outcome = Some(Outcome::Committed(position(&topic.epoch, offset)));
         self.count_append();
         self.tell_target_of_append(name, moment.now);
-        PublishOutcome { number, outcome }
+        PublishOutcome {
+            number,
+            outcome,
+            dup: false,
+        }
     }
 }
 
@@ -102,6 +106,8 @@ fn check(publish: v1::Publish, limits: &Limits) -> Result<(Bytes, Publication), 
         payload,
         session,
         target,
+        binary,
+        ..
     } = publish;
     let name_fits =
         |name: &Bytes| (1..=EVENT_BYTES_MAX).contains(&name.len()) && std::str::from_utf8(name).is_ok();
@@ -121,6 +127,7 @@ fn check(publish: v1::Publish, limits: &Limits) -> Result<(Bytes, Publication), 
             session,
             number,
             target,
+            binary,
         },
     ))
 }

@@ -137,6 +137,15 @@ impl Slot {
             } => {
                 self.bind(token, (from, owner_epoch), bind, moment, effects);
             }
+            Input::Fetch {
+                token,
+                from,
+                owner_epoch,
+                topic,
+                after,
+            } => {
+                self.fetch(token, (from, owner_epoch), &topic, &after, effects);
+            }
             Input::NeedFrom {
                 gateway,
                 topic,

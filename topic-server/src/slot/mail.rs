@@ -1,7 +1,7 @@
 //! What comes into a slot's mailbox, and who waits for what comes out.
 
 use ringcast_proto::{NodeRef, OwnerEpoch, SessionId, Topic, v1};
-use ringcast_topic_server_core::{Bind, Input, PullPage, TapId};
+use ringcast_topic_server_core::{Bind, Cursor, Input, PullPage, TapId};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -23,6 +23,13 @@ pub(crate) enum Mail {
         owner_epoch: OwnerEpoch,
         bind: Bind,
         answer: oneshot::Sender<v1::BindOutcome>,
+    },
+    Fetch {
+        from: NodeRef,
+        owner_epoch: OwnerEpoch,
+        topic: Topic,
+        after: Cursor,
+        answer: oneshot::Sender<v1::FetchOutcome>,
     },
     Pull {
         from: NodeRef,
@@ -69,6 +76,7 @@ impl SlotHandle {
 pub(super) enum Asker {
     Publish(oneshot::Sender<v1::SlotPublishAnswer>),
     Bind(oneshot::Sender<v1::BindOutcome>),
+    Fetch(oneshot::Sender<v1::FetchOutcome>),
     Pull(oneshot::Sender<v1::PullAnswer>),
     ListTopics(oneshot::Sender<v1::ListTopicsReply>),
     ShowTopic(oneshot::Sender<v1::ShowTopicReply>),
@@ -79,6 +87,7 @@ pub(super) enum Asker {
 pub(super) enum Answer {
     Publish(v1::SlotPublishAnswer),
     Bind(v1::BindOutcome),
+    Fetch(v1::FetchOutcome),
     Pull(v1::PullAnswer),
     ListTopics(v1::ListTopicsReply),
     ShowTopic(v1::ShowTopicReply),
@@ -91,6 +100,7 @@ impl Asker {
         match (self, answer) {
             (Asker::Publish(asker), Answer::Publish(answer)) => drop(asker.send(answer)),
             (Asker::Bind(asker), Answer::Bind(outcome)) => drop(asker.send(outcome)),
+            (Asker::Fetch(asker), Answer::Fetch(outcome)) => drop(asker.send(outcome)),
             (Asker::Pull(asker), Answer::Pull(answer)) => drop(asker.send(answer)),
             (Asker::ListTopics(asker), Answer::ListTopics(reply)) => drop(asker.send(reply)),
             (Asker::ShowTopic(asker), Answer::ShowTopic(reply)) => drop(asker.send(reply)),

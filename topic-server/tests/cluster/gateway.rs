@@ -114,7 +114,7 @@ pub(crate) fn publish(topic: &str, number: u64, payload: &str) -> Publish {
         event: Bytes::from_static(b"event"),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         session: 1,
-        target: 0,
+        ..Publish::default()
     }
 }
 

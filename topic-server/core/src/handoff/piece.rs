@@ -126,7 +126,7 @@ pub(super) fn weight(item: &Item) -> usize {
             Item::Group(group) => members(&group.members),
             Item::GroupChange(change) => members(&change.joined) + 8 * change.left.len(),
             Item::Gateway(gateway) => 48 * gateway.kept.len(),
-            Item::TopicGone(_) => 0,
+            Item::Ids(_) | Item::TopicGone(_) => 0,
         }
 }
 

@@ -239,6 +239,7 @@ impl Slot {
                 Item::GroupChange(change) => self.take_change(change)?,
                 Item::Gateway(_) if self.limits.plants(PlantedBug::PublishNumbersNotTransferred) => {}
                 Item::Gateway(gateway) => self.gateways.import(gateway).ok_or(BadPage::Broken)?,
+                Item::Ids(_) => {}
                 Item::TopicGone(name) => {
                     let name = std::str::from_utf8(&name).map_err(|_| BadPage::Broken)?;
                     self.drop_topic(name);

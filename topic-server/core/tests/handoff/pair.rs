@@ -223,7 +223,7 @@ impl Pair {
             event: Bytes::from_static(b"e"),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             session: 5,
-            target: 0,
+            ..v1::Publish::default()
         };
         let request = Publishes {
             token: Token(2),

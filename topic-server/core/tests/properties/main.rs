@@ -150,7 +150,7 @@ proptest! {
     ) {
         let mut world = World::new();
         let (name, event) = (Bytes::from(name.clone()), Bytes::from(name));
-        let publish = v1::Publish { number, topic: name.clone(), event, payload: Bytes::new(), session, target };
+        let publish = v1::Publish { number, topic: name.clone(), event, payload: Bytes::new(), session, target, ..v1::Publish::default() };
         let request = |publishes| Publishes { token: Token(1), from: gateway(0), owner_epoch: OwnerEpoch(1), publishes, held_ms: 0 };
         let effects = world.apply(Input::Publish(request(vec![publish.clone(), publish])));
         let answered = matches!(&effects[..], [Effect::Published(_, answer)] if answer.outcomes.len() == 2);

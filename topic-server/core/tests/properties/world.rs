@@ -188,7 +188,7 @@ impl World {
             event: Bytes::from_static(b"e"),
             payload: Bytes::from(format!("{from}/{name}/{number}")),
             session: 1,
-            target: 0,
+            ..v1::Publish::default()
         };
         let all: Vec<v1::Publish> = (first..first + count as u64).map(publish).collect();
         for publishes in std::iter::repeat_n(all, again + 1) {

@@ -97,6 +97,8 @@ impl Desk {
             "bind" => self.bind(node(words[0]), words[1], &words[2..]),
             // publish PAYLOAD ... [by GATEWAY NUMBER] [knowing OWNER_EPOCH]
             "publish" => self.publish(words),
+            // fetch OFFSET [knowing OWNER_EPOCH]: what follows it; `?` is a cursor of an unknown epoch.
+            "fetch" => self.fetch(words),
             "need" => {
                 let cursor = Cursor {
                     epoch: self.epoch(),
@@ -237,6 +239,26 @@ impl Desk {
         }
     }
 
+    fn fetch(&mut self, words: &[&str]) -> Input {
+        let unknown = words[0] == "?";
+        let after = Cursor {
+            epoch: if unknown {
+                Epoch::parse(b"unknown").unwrap()
+            } else {
+                self.epoch()
+            },
+            offset: Offset(if unknown { 1 } else { words[0].parse().unwrap() }),
+        };
+        self.asked += 1;
+        Input::Fetch {
+            token: Token(self.asked),
+            from: node("gw-9"),
+            owner_epoch: OwnerEpoch(words.get(2).map_or(0, |word| word.parse().unwrap())),
+            topic: topic(),
+            after,
+        }
+    }
+
     fn publish(&mut self, words: &[&str]) -> Input {
         let by = words.iter().position(|word| *word == "by");
         let knowing = words.iter().position(|word| *word == "knowing");
@@ -249,7 +271,7 @@ impl Desk {
             event: Bytes::from_static(b"e"),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             session: 5,
-            target: 0,
+            ..v1::Publish::default()
         };
         let owner_epoch = OwnerEpoch(knowing.map_or(0, |at| words[at + 1].parse().unwrap()));
         self.asked += 1;
@@ -278,6 +300,7 @@ impl Desk {
             let line = match effect {
                 Effect::Published(_, answer) => self.published(&answer),
                 Effect::Bound(_, outcome) => self.bound(&outcome),
+                Effect::Fetched(_, outcome) => self.fetched(&outcome),
                 Effect::Deliver(gateway, entry) => format!("{} <- {}", gateway.node, self.entry(&entry)),
                 Effect::Tapped(TapId(tap), event) => {
                     let payload = String::from_utf8_lossy(&event.payload);
@@ -322,7 +345,14 @@ impl Desk {
                     let why = v1::Refusal::try_from(*why).unwrap();
                     write!(line, " {}", why.as_str_name().trim_start_matches("REFUSAL_")).unwrap();
                 }
+                Some(Outcome::Unsequenced(unsequenced)) => {
+                    let name = self.names.name(&unsequenced.epoch);
+                    write!(line, " {name} matched {}", unsequenced.matched).unwrap();
+                }
                 None => panic!("an outcome without one"),
+            }
+            if outcome.dup {
+                line.push_str(" dup");
             }
         }
         if answer.rest() != v1::SlotStatus::Ok {
@@ -357,6 +387,26 @@ impl Desk {
             }
             None => format!("bound {status}"),
         }
+    }
+
+    fn fetched(&mut self, outcome: &v1::FetchOutcome) -> String {
+        let status = outcome.status().as_str_name().trim_start_matches("FETCH_STATUS_");
+        let mut line = format!("fetched {status}");
+        match &outcome.head {
+            Some(head) => {
+                let name = self.names.name(&head.epoch);
+                write!(line, " head {name}@{}:", head.offset).unwrap();
+            }
+            None if outcome.status() == v1::FetchStatus::Ok => line.push_str(" no topic"),
+            None => {}
+        }
+        for one in &outcome.publications {
+            write!(line, " @{} {}", one.offset, String::from_utf8_lossy(&one.payload)).unwrap();
+        }
+        if let Some(owner) = &outcome.owner {
+            write!(line, " {}#{}", owner.node, owner.incarnation).unwrap();
+        }
+        line
     }
 
     fn entry(&mut self, entry: &v1::DeliverEntry) -> String {

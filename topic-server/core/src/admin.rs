@@ -12,7 +12,7 @@ impl Slot {
         let mut reply = ListTopicsReply::default();
         if let Some(mine) = self.serving() {
             let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
-            let mut matching = self.topics.range::<str, _>(from).map(|(_, topic)| topic);
+            let mut matching = self.topics.range::<str, _>(from).map(|(_, topic)| &**topic);
             let begins_so = |topic: &&Topic| topic.key.as_str().starts_with(prefix);
             let listed = matching
                 .by_ref()
@@ -55,10 +55,9 @@ impl Slot {
         if self.serving().is_none() {
             (reply.owner, reply.not_owner) = (self.owner(), true);
         } else if let Some(topic) = self.topics.get(name) {
-            let after = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
             for (gateway, group) in &topic.groups {
                 // No group has more to give than the whole page.
-                for (session, subject) in group.members.range(after).take(limit.saturating_add(1)) {
+                for (session, subject) in group.members.after(&after).take(limit.saturating_add(1)) {
                     let subject = String::from_utf8_lossy(subject).into_owned();
                     let gateway = gateway.node.to_string();
                     reply.members.push(v1::TopicMember {

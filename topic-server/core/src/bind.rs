@@ -3,8 +3,6 @@
 //! It promises that after an OK the owner's members are the gateway's, as of that bind. *Invariant:* a change is
 //! applied only to the very state it was made from; anything else is answered with the request for everything.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use ringcast_proto::v1::{self, BindOutcome, BindStatus};
 use ringcast_proto::{Epoch, IdError, NodeRef, Offset, OwnerEpoch, SessionId, Topic as TopicName};
@@ -14,6 +12,7 @@ use crate::group::Group;
 use crate::handoff::Piece;
 use crate::input::position;
 use crate::slot::Slot;
+use crate::small_map::SmallMap;
 use crate::topic::Topic;
 use crate::{Effect, Moment, Token};
 
@@ -36,7 +35,7 @@ pub struct Bind {
     seq: u64,
     /// The bind this one is a change to; none when it is complete.
     prev_seq: Option<u64>,
-    joined: BTreeMap<SessionId, Bytes>,
+    joined: SmallMap<SessionId, Bytes>,
     left: Vec<SessionId>,
     cursor: Option<Cursor>,
 }
@@ -122,7 +121,7 @@ impl Bind {
         self.prev_seq.is_none()
     }
 
-    pub(crate) fn joined(&self) -> &BTreeMap<SessionId, Bytes> {
+    pub(crate) fn joined(&self) -> &SmallMap<SessionId, Bytes> {
         &self.joined
     }
 
@@ -151,7 +150,7 @@ impl Slot {
             },
             Ok(mine) => BindOutcome {
                 owner_epoch: mine.0,
-                ..self.rebind(from, bind, moment)
+                ..self.rebind(self.gateways.known_as(from), bind, moment)
             },
         };
         effects.push(Effect::Bound(token, outcome));

@@ -79,6 +79,18 @@ impl Gateways {
         }
     }
 
+    /// The gateway under the id by which it is known here. Each call brings its id in a string of its own, and each topic
+    /// keeps one: so they are all the same.
+    pub(crate) fn known_as(&self, from: NodeRef) -> NodeRef {
+        match self.heard.get_key_value(&from.node) {
+            Some((node, _)) => NodeRef {
+                node: node.clone(),
+                ..from
+            },
+            None => from,
+        }
+    }
+
     /// The highest bind after which a topic had no group of this admitted gateway.
     pub(crate) fn unbound(&self, from: &NodeRef) -> u64 {
         self.heard.get(&from.node).map_or(0, |heard| heard.unbound)

@@ -1,10 +1,10 @@
 //! The members of a topic on one gateway.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use ringcast_proto::v1::GapReason;
 use ringcast_proto::{Offset, SessionId};
+
+use crate::small_map::SmallMap;
 
 /// *Invariant:* a group has members; one without is dropped.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Group {
     /// The bind this state is the result of.
     pub(crate) seq: u64,
     /// Who is joined, and who each says it is.
-    pub(crate) members: BTreeMap<SessionId, Bytes>,
+    pub(crate) members: SmallMap<SessionId, Bytes>,
     /// The cursor: the last offset handed to the gateway's lane.
     pub(crate) sent: Offset,
     /// The lane was full: nothing is handed to it until it says there is room.

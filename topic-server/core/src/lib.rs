@@ -24,6 +24,7 @@ mod planted;
 mod publish;
 mod role;
 pub mod slot;
+mod small_map;
 mod topic;
 
 pub use bind::{BadBind, Bind, Cursor};

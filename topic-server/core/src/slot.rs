@@ -45,7 +45,8 @@ pub struct Slot {
     /// The highest owner_epoch anybody spoke of since a write proved ours to be the highest.
     pub(crate) heard: OwnerEpoch,
     pub(crate) epochs: Epochs,
-    pub(crate) topics: BTreeMap<TopicName, Topic>,
+    /// Boxed, for the nodes of a tree are half empty.
+    pub(crate) topics: BTreeMap<TopicName, Box<Topic>>,
     pub(crate) gateways: Gateways,
     pub(crate) taps: BTreeMap<TapId, TopicName>,
     /// Topics to look at when flushing, once each.
@@ -359,7 +360,7 @@ impl Slot {
 
     /// The topic, which the next flush will look at.
     pub(crate) fn touch(&mut self, name: &str) -> Option<&mut Topic> {
-        let topic = self.topics.get_mut(name)?;
+        let topic = &mut **self.topics.get_mut(name)?;
         if !topic.touched {
             topic.touched = true;
             self.touched.push(topic.key.clone());
@@ -385,7 +386,7 @@ impl Slot {
     pub(crate) fn add_topic(&mut self, topic: Topic) {
         self.created += 1;
         self.counts.more(topic.counted);
-        self.topics.insert(topic.key.clone(), topic);
+        self.topics.insert(topic.key.clone(), Box::new(topic));
     }
 
     pub(crate) fn drop_topic(&mut self, name: &str) {

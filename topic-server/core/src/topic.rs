@@ -4,8 +4,6 @@
 //! what was handed to it before.
 //! Leaves out: which node owns the slot, and whether a publication is committed (`slot`).
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use ringcast_proto::v1::{DeliverEntry, Gap, Publication};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
@@ -13,19 +11,20 @@ use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
 use crate::group::Group;
 use crate::history::{History, weight};
 use crate::planted::PlantedBug;
+use crate::small_map::SmallMap;
 use crate::{Counts, Cursor, Limits, TapId};
 
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) key: TopicName,
-    /// The same, as it goes into entries.
+    /// The same bytes, as they go into entries.
     pub(crate) name: Bytes,
     pub(crate) epoch: Epoch,
     /// The last offset given.
     pub(crate) head: Offset,
     pub(crate) history: History,
     /// The members, by gateway.
-    pub(crate) groups: BTreeMap<NodeRef, Group>,
+    pub(crate) groups: SmallMap<NodeRef, Group>,
     pub(crate) taps: Vec<TapId>,
     /// It is in the slot's list of topics to flush.
     pub(crate) touched: bool,
@@ -35,15 +34,24 @@ pub(crate) struct Topic {
     pub(crate) counted: Counts,
 }
 
+/// A topic's name as bytes that are counted, not copied.
+struct Name(TopicName);
+
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 impl Topic {
     pub(crate) fn new(key: TopicName, epoch: Epoch) -> Topic {
         Topic {
-            name: Bytes::copy_from_slice(key.as_bytes()),
+            name: Bytes::from_owner(Name(key.clone())),
             key,
             epoch,
             head: Offset(0),
             history: History::default(),
-            groups: BTreeMap::new(),
+            groups: SmallMap::default(),
             taps: Vec::new(),
             touched: false,
             timed: false,

@@ -15,7 +15,6 @@ use ringcast_proto::{
 
 use super::piece::weight;
 use crate::bind::SUBJECT_BYTES_MAX;
-use crate::group::Group;
 use crate::planted::PlantedBug;
 use crate::slot::Slot;
 use crate::topic::Topic;
@@ -290,11 +289,7 @@ impl Slot {
         if members.is_empty() {
             return Err(BadPage::Broken);
         }
-        let group = self
-            .taken(&part.topic)?
-            .groups
-            .entry(gateway)
-            .or_insert_with(Group::default);
+        let group = self.taken(&part.topic)?.groups.or_default(gateway);
         group.seq = part.seq;
         group.members.extend(members);
         Ok(())

@@ -20,6 +20,7 @@ pub mod place;
 pub mod planted;
 pub mod policy;
 mod publishing;
+mod reason;
 pub mod route;
 mod session;
 #[cfg(test)]

@@ -17,21 +17,8 @@ use crate::interest::position;
 use crate::lanes::Lanes;
 use crate::limits::Limits;
 use crate::owners::Owners;
+use crate::reason;
 use queue::{Batch, Pending, Queue};
-
-/// Why a publish failed; the `reason` a client sees.
-pub(crate) mod reason {
-    pub(crate) const UNMATCHED_TOPIC: &str = "unmatched topic";
-    pub(crate) const BAD_REQUEST: &str = "bad_request";
-    pub(crate) const UNAUTHORIZED: &str = "unauthorized";
-    pub(crate) const TOO_LARGE: &str = "too_large";
-    pub(crate) const OVERLOADED: &str = "overloaded";
-    pub(crate) const RATE_LIMITED: &str = "rate_limited";
-    pub(crate) const TOO_MANY_TOPICS: &str = "too_many_topics";
-    pub(crate) const OWNER_LEASE_LOST: &str = "owner_lease_lost";
-    pub(crate) const TOPIC_UNAVAILABLE: &str = "topic unavailable";
-    pub(crate) const TIMEOUT: &str = "timeout";
-}
 
 /// The answer to a publish: where it took effect, or the reason it did not.
 pub(crate) type Answer = Result<Published, &'static str>;

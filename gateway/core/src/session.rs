@@ -94,6 +94,8 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) reference: Json,
+    /// The client's id of the publish, for what an unknown outcome has to say; empty: none.
+    pub(crate) msg_id: Bytes,
     pub(crate) result: Result<Published, &'static str>,
     /// The reply waits for this offset to be passed on, until then.
     pub(crate) copy: Option<(Offset, Millis)>,

@@ -10,11 +10,11 @@ use ringcast_proto::{SessionId, Topic};
 use super::{Effect, Gateway};
 use crate::interest::{Event, Member};
 use crate::phoenix::{self, Json, Message, Payload, Serializer};
-use crate::publishing::reason;
+use crate::reason;
 use crate::route::{Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
-use crate::session::{Channel, Ending, Joining, Settled};
+use crate::session::{Channel, Ending, Joining};
 
-const OK: &str = "ok";
+pub(super) const OK: &str = "ok";
 pub(super) const ERROR: &str = "error";
 const EMPTY: &[u8] = b"{}";
 
@@ -85,15 +85,15 @@ impl Gateway {
             return;
         };
         let refusal: Option<Vec<u8>> = if session.channels.len() >= self.limits.channels_max {
-            Some(reason_body("too many channels joined"))
+            Some(reason::body(reason::TOO_MANY_CHANNELS, false))
         } else if !session.joins.take(self.limits.joins, self.now) {
-            Some(reason_body(reason::OVERLOADED))
+            Some(reason::body(reason::OVERLOADED, false))
         } else if route == Route::Topics && !topics_name_is_legal(&topic) {
             Some(TOPICS_NAME_REFUSAL.to_vec())
         } else if !self.policy.may_join(&session.subject, &topic) {
-            Some(reason_body(reason::UNAUTHORIZED))
+            Some(reason::body(reason::UNAUTHORIZED, false))
         } else if slot.is_none() {
-            Some(reason_body(reason::TOPIC_UNAVAILABLE))
+            Some(reason::body(reason::TOPIC_UNAVAILABLE, false))
         } else {
             None
         };
@@ -178,7 +178,7 @@ impl Gateway {
     }
 
     /// A join came to nothing; the topic is not joined.
-    pub(super) fn refuse_join(&mut self, id: SessionId, topic: &Topic, why: &str, effects: &mut Vec<Effect>) {
+    pub(super) fn refuse_join(&mut self, id: SessionId, topic: &Topic, why: &'static str, effects: &mut Vec<Effect>) {
         let Some(mut channel) = self.end_channel(id, topic) else {
             return;
         };
@@ -193,7 +193,7 @@ impl Gateway {
             &joining.reference,
             &name,
             ERROR,
-            &reason_body(why),
+            &reason::body(why, false),
             effects,
         );
         self.close_replaced(id, topic, joining.replaces, effects);
@@ -235,35 +235,8 @@ impl Gateway {
         }
     }
 
-    /// Answers a publish, and goes on with what waited for it.
-    pub(super) fn reply_to_publish(
-        &mut self,
-        id: SessionId,
-        topic: &Topic,
-        settled: Settled,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let Some(channel) = session.channels.get_mut(topic) else {
-            return;
-        };
-        session.unanswered -= 1;
-        session.unanswered_bytes -= settled.bytes;
-        channel.unanswered -= 1;
-        let push_ref = channel.push_ref.clone();
-        let name = Json::string(topic.as_str());
-        let (status, body) = match settled.result {
-            Ok(_) => (OK, EMPTY.to_vec()),
-            Err(why) => (ERROR, reason_body(why)),
-        };
-        self.reply(id, &push_ref, &settled.reference, &name, status, &body, effects);
-        self.resume_channel(id, topic, effects);
-    }
-
     /// Takes the messages that waited on a channel again, in order; some may have to wait on.
-    fn resume_channel(&mut self, id: SessionId, topic: &Topic, effects: &mut Vec<Effect>) {
+    pub(super) fn resume_channel(&mut self, id: SessionId, topic: &Topic, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -310,7 +283,7 @@ impl Gateway {
 
     /// S6: the topic has no channel, or the session has not joined it.
     pub(super) fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
-        let body = reason_body(reason::UNMATCHED_TOPIC);
+        let body = reason::body(reason::UNMATCHED_TOPIC, false);
         self.reply(
             id,
             &Json::null(),
@@ -384,9 +357,4 @@ fn size(message: &Message) -> usize {
 /// A copy that does not hold on to the buffer the frame came in.
 pub(super) fn detached(json: &Json) -> Json {
     Json(Bytes::copy_from_slice(json.as_bytes()))
-}
-
-/// `{"reason":why}`; the reasons are ours and need no escaping.
-pub(super) fn reason_body(why: &str) -> Vec<u8> {
-    format!("{{\"reason\":\"{why}\"}}").into_bytes()
 }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use ringcast_proto::v1::{self, Target};
 use ringcast_proto::{SessionId, Topic};
 
-use super::clients::{ERROR, detached, reason_body};
+use super::clients::{ERROR, detached};
 use super::replies::{ClientWaiter, Waiter};
 use super::{Effect, Gateway};
 use crate::phoenix::{self, BadPublish, Message, Payload, PublishBody};
-use crate::publishing::reason;
+use crate::reason;
 use crate::route::{ClientEvents, Route};
 
 impl Gateway {
@@ -22,6 +22,7 @@ impl Gateway {
         if channel.is_stale(&message) {
             return;
         }
+        let positions = channel.positions;
         let (slot, route, push_ref) = (channel.slot, channel.route.clone(), channel.push_ref.clone());
         let body = if !session.pushes.take(self.limits.pushes, self.now) {
             Err(reason::RATE_LIMITED)
@@ -39,7 +40,7 @@ impl Gateway {
                     &message.reference,
                     &message.topic,
                     ERROR,
-                    &reason_body(why),
+                    &reason::body(why, positions),
                     effects,
                 );
             }
@@ -59,6 +60,7 @@ impl Gateway {
             session: id,
             topic,
             reference: detached(&message.reference),
+            msg_id: Bytes::new(),
             copy_first,
             bytes,
         };
@@ -67,7 +69,7 @@ impl Gateway {
             .push(slot, publish, Waiter::Client(waiter), self.now)
             .is_err()
         {
-            let body = reason_body(reason::OVERLOADED);
+            let body = reason::body(reason::OVERLOADED, positions);
             return self.reply(
                 id,
                 &push_ref,

@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringcast_proto::{Millis, Offset, SessionId, Slot, Topic};
 
-use super::{CallId, Effect, Gateway};
+use super::clients::{ERROR, OK};
+use super::{CallId, Effect, Gateway, Published};
 use crate::phoenix::Json;
 use crate::publishing::Answer;
+use crate::reason::Refusal;
 use crate::session::Settled;
 
 /// Longest time the ok to a publish is held for the publisher's own copy to be written.
@@ -28,6 +31,8 @@ pub(super) struct ClientWaiter {
     pub(super) session: SessionId,
     pub(super) topic: Topic,
     pub(super) reference: Json,
+    /// The client's id of the publish, where its channel asked for what errors mean; else empty.
+    pub(super) msg_id: Bytes,
     /// The publisher's own copy goes before the reply (O2), or comes after it (O1).
     pub(super) copy_first: bool,
     /// What it counts among its session's unanswered bytes.
@@ -83,6 +88,7 @@ impl Gateway {
             session: id,
             topic,
             reference,
+            msg_id,
             bytes,
             ..
         } = waiter;
@@ -104,6 +110,7 @@ impl Gateway {
         }
         channel.settled.push_back(Settled {
             reference,
+            msg_id,
             result,
             copy,
             bytes,
@@ -190,5 +197,60 @@ impl Gateway {
             };
             self.reply_to_publish(id, topic, settled, effects);
         }
+    }
+
+    /// Answers a publish, and goes on with what waited for it.
+    fn reply_to_publish(
+        &mut self,
+        id: SessionId,
+        topic: &Topic,
+        settled: Settled,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(channel) = session.channels.get_mut(topic) else {
+            return;
+        };
+        session.unanswered -= 1;
+        session.unanswered_bytes -= settled.bytes;
+        channel.unanswered -= 1;
+        let push_ref = channel.push_ref.clone();
+        let name = Json::string(topic.as_str());
+        let (status, body) = settled.response(channel.positions);
+        self.reply(id, &push_ref, &settled.reference, &name, status, &body, effects);
+        self.resume_channel(id, topic, effects);
+    }
+}
+
+impl Settled {
+    /// Status and response of the reply. `positions`: the channel asked for them, and for what errors mean.
+    fn response(&self, positions: bool) -> (&'static str, Vec<u8>) {
+        match &self.result {
+            Ok(published) if positions => (OK, published.response()),
+            Ok(_) => (OK, b"{}".to_vec()),
+            Err(why) => (ERROR, Refusal::from(*why).of(&self.msg_id).body(positions)),
+        }
+    }
+}
+
+impl Published {
+    /// Where the publish took effect, as its publisher reads it (X6).
+    fn response(&self) -> Vec<u8> {
+        // Epochs need no escaping.
+        let mut response = format!("{{\"epoch\":\"{}\"", self.epoch);
+        match self.offset {
+            Some(offset) => response.push_str(&format!(",\"offset\":{}", offset.0)),
+            None => response.push_str(",\"offset\":null"),
+        }
+        if let Some(matched) = self.matched {
+            response.push_str(&format!(",\"matched\":{matched}"));
+        }
+        if self.dup {
+            response.push_str(",\"dup\":true");
+        }
+        response.push('}');
+        response.into_bytes()
     }
 }

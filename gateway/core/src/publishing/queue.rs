@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use ringcast_proto::v1::{self, SlotStatus};
 use ringcast_proto::{Millis, NodeRef, OwnerEpoch, Slot};
 
-use super::reason;
 use crate::backoff::{Jitter, sealed_pause};
 use crate::limits::Limits;
 use crate::owners::Owners;
+use crate::reason;
 
 /// Publishes a call carries at most.
 const CALL_PUBLISHES_MAX: usize = 512;

@@ -1,12 +1,13 @@
 //! The last publications of a topic.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ringcast_proto::v1::Publication;
 use ringcast_proto::{Millis, Offset};
 
-use crate::Limits;
+use crate::limits::Keep;
 
 /// What a publication weighs besides its bytes, so that a million empty ones are not free.
 const OVERHEAD_BYTES: usize = 96;
@@ -47,20 +48,52 @@ impl History {
     }
 
     /// Drops what is too much or too old.
-    pub(crate) fn trim(&mut self, now: Millis, limits: &Limits) {
-        while let Some((at, oldest)) = self.kept.front() {
-            let too_much = self.kept.len() > limits.history_len_max || self.bytes > limits.history_bytes_max;
-            if !too_much && now.since(*at) < limits.history_age_max {
+    pub(crate) fn trim(&mut self, now: Millis, keep: &Keep) {
+        while let Some((at, _)) = self.kept.front() {
+            let age = now.since(*at);
+            let by_rule = !self.is_over(keep) && age < keep.age_max;
+            let for_repair = age < keep.repair_age_max && self.bytes <= keep.repair_bytes_max;
+            if by_rule || for_repair {
                 return;
             }
-            self.bytes -= weight(oldest);
-            self.kept.pop_front();
+            self.drop_oldest();
         }
     }
 
-    /// When the oldest publication will be too old.
-    pub(crate) fn expires(&self, limits: &Limits) -> Option<Millis> {
-        self.kept.front().map(|(at, _)| *at + limits.history_age_max)
+    /// Drops what is older than this, as many as these are.
+    pub(crate) fn forget(&mut self, now: Millis, age_max: Duration) -> usize {
+        let before = self.kept.len();
+        while self.kept.front().is_some_and(|(at, _)| now.since(*at) >= age_max) {
+            self.drop_oldest();
+        }
+        self.kept.shrink_to(2 * self.kept.len());
+        before - self.kept.len()
+    }
+
+    /// When the oldest publication will have to go.
+    pub(crate) fn expires(&self, keep: &Keep) -> Option<Millis> {
+        let (at, _) = self.kept.front()?;
+        let age_max = if self.is_over(keep) {
+            Duration::ZERO
+        } else {
+            keep.age_max
+        };
+        Some(*at + age_max.max(keep.repair_age_max))
+    }
+
+    /// When the newest came.
+    pub(crate) fn newest(&self) -> Option<Millis> {
+        self.kept.back().map(|(at, _)| *at)
+    }
+
+    fn is_over(&self, keep: &Keep) -> bool {
+        self.kept.len() > keep.len_max || self.bytes > keep.bytes_max
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, oldest)) = self.kept.pop_front() {
+            self.bytes -= weight(&oldest);
+        }
     }
 
     /// The oldest offset it still has.
@@ -107,8 +140,6 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn publication(offset: u64, event: &'static str, payload: &'static [u8]) -> Publication {
@@ -130,32 +161,66 @@ mod tests {
 
     #[test]
     fn it_keeps_no_more_than_its_count_its_bytes_and_its_age() {
-        let limits = Limits {
-            history_len_max: 3,
-            history_bytes_max: 3 * OVERHEAD_BYTES + 20,
-            ..Limits::default()
+        let keep = Keep {
+            len_max: 3,
+            bytes_max: 3 * OVERHEAD_BYTES + 20,
+            age_max: Duration::from_secs(300),
+            repair_bytes_max: 0,
+            repair_age_max: Duration::ZERO,
         };
         let mut history = History::default();
         for offset in 1..=5 {
             history.push(publication(offset, "e", b"1"), Millis(offset));
         }
-        history.trim(Millis(5), &limits);
+        history.trim(Millis(5), &keep);
         assert_eq!(offsets(&history, 0), [3, 4, 5]);
         history.push(publication(6, "e", b"0123456789abcde"), Millis(6));
-        history.trim(Millis(6), &limits);
+        history.trim(Millis(6), &keep);
         assert_eq!(offsets(&history, 0), [4, 5, 6], "at the very bound of bytes");
         history.push(publication(7, "e", b"0123456789abcde"), Millis(7));
-        history.trim(Millis(7), &limits);
+        history.trim(Millis(7), &keep);
         assert_eq!(offsets(&history, 0), [6, 7], "one byte more than allowed");
-        history.trim(
-            Millis(6) + limits.history_age_max - Duration::from_millis(1),
-            &limits,
-        );
+        history.trim(Millis(6) + keep.age_max - Duration::from_millis(1), &keep);
         assert_eq!(offsets(&history, 0), [6, 7]);
-        history.trim(Millis(6) + limits.history_age_max, &limits);
+        history.trim(Millis(6) + keep.age_max, &keep);
         assert_eq!(offsets(&history, 0), [7]);
-        history.trim(Millis(7) + limits.history_age_max, &limits);
+        history.trim(Millis(7) + keep.age_max, &keep);
         assert_eq!((history.len(), history.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_gateways_may_need_is_kept_whatever_the_rule() {
+        let keep = Keep {
+            len_max: 0,
+            bytes_max: 0,
+            age_max: Duration::from_millis(500),
+            repair_bytes_max: 3 * (OVERHEAD_BYTES + 2),
+            repair_age_max: Duration::from_secs(2),
+        };
+        let mut history = History::default();
+        for offset in 1..=4 {
+            history.push(publication(offset, "e", b"1"), Millis(offset));
+        }
+        history.trim(Millis(4), &keep);
+        assert_eq!(offsets(&history, 0), [2, 3, 4], "up to the bound of bytes");
+        assert_eq!(history.expires(&keep), Some(Millis(2_002)));
+        history.trim(Millis(2_001), &keep);
+        assert_eq!(offsets(&history, 0), [2, 3, 4]);
+        history.trim(Millis(2_003), &keep);
+        assert_eq!(offsets(&history, 0), [4]);
+        history.trim(Millis(2_004), &keep);
+        assert!(history.is_empty());
+        // What a rule allows goes by the rule.
+        let keep = Keep {
+            len_max: 9,
+            bytes_max: 999,
+            age_max: Duration::from_secs(5),
+            ..keep
+        };
+        history.push(publication(5, "e", b"1"), Millis(10));
+        assert_eq!(history.expires(&keep), Some(Millis(5_010)));
+        history.trim(Millis(5_009), &keep);
+        assert_eq!(offsets(&history, 0), [5]);
     }
 
     #[test]

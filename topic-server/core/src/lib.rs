@@ -30,7 +30,7 @@ mod topic;
 pub use bind::{BadBind, Bind, Cursor};
 pub use input::{Effect, Input, Moment, Publishes, PullPage, Swap, TapId, Token};
 pub use lane::Lane;
-pub use limits::Limits;
+pub use limits::{HistoryRule, Limits};
 #[cfg(feature = "planted-bugs")]
 pub use planted::PlantedBug;
 pub use role::Role;

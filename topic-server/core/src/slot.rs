@@ -219,7 +219,8 @@ impl Slot {
                 continue;
             }
             // Only now: a burst larger than the history must still reach those who keep up.
-            topic.history.trim(now, &self.limits);
+            let keep = self.limits.keep(topic.rule);
+            topic.history.trim(now, &keep);
             if topic.is_idle() {
                 if let Some(topic) = self.topics.remove(&name) {
                     self.tell_target(&name, || Piece::gone(&topic));
@@ -228,10 +229,12 @@ impl Slot {
             }
             topic.counted = topic.counts();
             self.counts.more(topic.counted);
-            if let (false, Some(Millis(due))) = (topic.timed, topic.history.expires(&self.limits)) {
-                topic.timed = true;
-                self.timers
-                    .insert((Millis(due.saturating_add(TICK_MS - due % TICK_MS)), name));
+            if let Some(due) = topic.history.expires(&keep).map(tick_after)
+                && (topic.timer == Millis(0) || due < topic.timer)
+            {
+                self.timers.remove(&(topic.timer, name.clone()));
+                topic.timer = due;
+                self.timers.insert((due, name));
             }
         }
         self.created = 0;
@@ -349,11 +352,12 @@ impl Slot {
             self.report_takeover(None, effects);
         }
         while self.timers.first().is_some_and(|(due, _)| *due <= now) {
-            let Some((_, name)) = self.timers.pop_first() else {
+            let Some((due, name)) = self.timers.pop_first() else {
                 return;
             };
-            if let Some(topic) = self.touch(name.as_str()) {
-                topic.timed = false;
+            // A topic of the same name before this one may have left it behind.
+            if let Some(topic) = self.touch(name.as_str()).filter(|topic| topic.timer == due) {
+                topic.timer = Millis(0);
             }
         }
     }
@@ -375,7 +379,7 @@ impl Slot {
                 return None;
             }
             let key = TopicName::parse(name.as_bytes()).ok()?;
-            let topic = Topic::new(key.clone(), self.epochs.next());
+            let topic = Topic::new(key.clone(), self.epochs.next(), self.limits.rule(&key));
             let begun = Piece::topic(&topic, Offset(0));
             self.add_topic(topic);
             self.tell_target(&key, || begun);
@@ -412,6 +416,11 @@ impl Slot {
             }
         }
     }
+}
+
+/// A whole tick, when what is due has passed.
+fn tick_after(Millis(due): Millis) -> Millis {
+    Millis(due.saturating_add(TICK_MS - due % TICK_MS))
 }
 
 impl Counts {

@@ -10,6 +10,7 @@ use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
 
 use crate::group::Group;
 use crate::history::{History, weight};
+use crate::limits::RuleIndex;
 use crate::planted::PlantedBug;
 use crate::small_map::SmallMap;
 use crate::{Counts, Cursor, Limits, TapId};
@@ -28,8 +29,10 @@ pub(crate) struct Topic {
     pub(crate) taps: Vec<TapId>,
     /// It is in the slot's list of topics to flush.
     pub(crate) touched: bool,
-    /// It is in the slot's timers.
-    pub(crate) timed: bool,
+    /// When the slot's timers have it; 0: they do not.
+    pub(crate) timer: Millis,
+    /// How much history it keeps.
+    pub(crate) rule: RuleIndex,
     /// What the slot's counts say of it.
     pub(crate) counted: Counts,
 }
@@ -44,7 +47,7 @@ impl AsRef<[u8]> for Name {
 }
 
 impl Topic {
-    pub(crate) fn new(key: TopicName, epoch: Epoch) -> Topic {
+    pub(crate) fn new(key: TopicName, epoch: Epoch, rule: RuleIndex) -> Topic {
         Topic {
             name: Bytes::from_owner(Name(key.clone())),
             key,
@@ -54,7 +57,8 @@ impl Topic {
             groups: SmallMap::default(),
             taps: Vec::new(),
             touched: false,
-            timed: false,
+            timer: Millis(0),
+            rule,
             // A topic counts from its making.
             counted: Counts {
                 topics: 1,

@@ -258,7 +258,8 @@ impl Slot {
         if topic.offset > OFFSET_MAX {
             return Err(BadPage::Broken);
         }
-        let mut taken = Topic::new(key, epoch);
+        let rule = self.limits.rule(&key);
+        let mut taken = Topic::new(key, epoch, rule);
         taken.head = Offset(topic.offset);
         self.add_topic(taken);
         Ok(())

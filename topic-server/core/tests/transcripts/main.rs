@@ -6,6 +6,8 @@
 
 mod desk;
 
+use std::time::Duration;
+
 use expect_test::{Expect, expect};
 use ringcast_topic_server_core::Limits;
 
@@ -164,6 +166,7 @@ fn a_cursor_gets_the_missing_tail() {
 fn a_cursor_of_another_epoch_gets_everything_or_a_gap() {
     let limits = Limits {
         history_len_max: 2,
+        repair_age_max: Duration::ZERO,
         ..Limits::default()
     };
     check(
@@ -189,6 +192,7 @@ fn a_cursor_of_another_epoch_gets_everything_or_a_gap() {
 fn what_history_no_longer_has_is_a_gap() {
     let limits = Limits {
         history_len_max: 2,
+        repair_age_max: Duration::ZERO,
         ..Limits::default()
     };
     check_with(
@@ -208,6 +212,7 @@ fn what_history_no_longer_has_is_a_gap() {
 fn a_burst_larger_than_the_history_reaches_those_who_keep_up() {
     let limits = Limits {
         history_len_max: 2,
+        repair_age_max: Duration::ZERO,
         entry_publications_max: 3,
         ..Limits::default()
     };
@@ -463,6 +468,7 @@ fn a_fetch_brings_the_last_ones_where_not_all_can_be_had() {
     );
     let limits = Limits {
         history_len_max: 2,
+        repair_age_max: Duration::ZERO,
         ..Limits::default()
     };
     check_with(

@@ -20,6 +20,7 @@ use ringcast_proto::{Epoch, Incarnation, Millis, NodeRef, Offset, SessionId, Top
 use ringcast_ring::SlotTable;
 
 use crate::backoff::Jitter;
+use crate::fetching::Fetching;
 use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::owners::Owners;
@@ -160,6 +161,16 @@ pub struct Counts {
     pub client_publishes: u64,
     /// Publications written, once for each member that got one.
     pub deliveries: u64,
+    /// Binary publications left out, because their receiver's serializer has no words for them (F5).
+    pub left_out: u64,
+    /// Joins with a position that recovered all they missed.
+    pub resumed: u64,
+    /// Joins with a position that begin at the head.
+    pub not_resumed: u64,
+    /// Of these, those with a position ahead of the topic, which should not happen (X2e).
+    pub resumed_ahead: u64,
+    /// Gaps told because of what the owner no longer has.
+    pub gaps: u64,
 }
 
 /// How a gateway is set up.
@@ -185,6 +196,7 @@ pub struct Gateway {
     retiring: BTreeSet<(Millis, SessionId)>,
     owners: Owners,
     interest: Interest,
+    fetching: Fetching,
     publishing: Publishing<Waiter>,
     held: Held,
     jitter: Jitter,
@@ -225,6 +237,7 @@ impl Gateway {
             retiring: BTreeSet::new(),
             owners: Owners::default(),
             interest: Interest::default(),
+            fetching: Fetching::default(),
             publishing: Publishing::new(config.limits),
             held: Held::default(),
             jitter: Jitter::new(entropy),
@@ -275,6 +288,7 @@ impl Gateway {
             }
             Input::Registered(_) => {
                 self.interest.forget_bindings(now);
+                self.fetching.forget_calls();
                 let mut decided = Vec::new();
                 self.publishing.forget_sent(&mut decided);
                 self.settle_all(decided, effects);
@@ -316,6 +330,8 @@ impl Gateway {
         self.now = now;
         self.interest
             .flush(&self.owners, now, &mut self.last_call, effects);
+        self.fetching
+            .flush(&self.owners, now, &mut self.last_call, effects);
         self.publishing
             .flush(&self.owners, now, &mut self.last_call, effects);
     }
@@ -324,10 +340,16 @@ impl Gateway {
     #[must_use]
     pub fn deadline(&self) -> Option<Millis> {
         let join = self.join_deadlines.first().map(|(at, ..)| *at);
-        let waiting = self.publishing.busy() || self.interest.busy() || !self.held.is_empty();
+        let waiting =
+            self.publishing.busy() || self.interest.busy() || self.fetching.busy() || !self.held.is_empty();
         let tick = waiting.then(|| self.ticked + RETRY_TICK);
         let retiring = self.retiring.first().map(|(until, _)| *until);
-        let retries = [self.publishing.retry_at(), self.interest.retry_at(), retiring];
+        let retries = [
+            self.publishing.retry_at(),
+            self.interest.retry_at(),
+            self.fetching.retry_at(),
+            retiring,
+        ];
         join.into_iter()
             .chain(tick)
             .chain(retries.into_iter().flatten())
@@ -347,6 +369,7 @@ impl Gateway {
     fn moved(&mut self) {
         let slots = self.owners.take_moved();
         self.interest.moved(&slots, &self.owners, self.now);
+        self.fetching.moved(&slots);
         self.publishing.moved(&slots);
     }
 

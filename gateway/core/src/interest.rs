@@ -10,9 +10,11 @@
 mod answers;
 mod changes;
 mod deliver;
+mod kept;
 mod wanted;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use ringcast_proto::v1;
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, SessionId, Slot, Topic};
@@ -20,7 +22,9 @@ use ringcast_proto::{Epoch, Millis, NodeRef, Offset, SessionId, Slot, Topic};
 use crate::gateway::{CallId, Effect};
 use crate::lanes::Lanes;
 use crate::owners::Owners;
-pub(crate) use deliver::Passed;
+use crate::place::Stream;
+pub(crate) use deliver::{Missed, Passed};
+pub(crate) use kept::Kept;
 pub(crate) use wanted::{Member, Wanted};
 
 /// Topics a Bind call carries at most.
@@ -31,8 +35,12 @@ const CALL_MEMBERS_MAX: usize = 32_768;
 /// A change in a session's membership.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The owner knows the session.
+    /// The owner knows the session, which sees what is published from now on.
     Joined(Topic, SessionId),
+    /// The owner knows the session, whose position is still to be judged; this was the topic's head then.
+    Known(Topic, SessionId, Option<(Epoch, Offset)>),
+    /// The topic has another epoch, of which so much is missed already: all who are joined have to be told.
+    Anew(Topic, Epoch, Offset),
     /// The owner will not have the topic.
     Refused(Topic, SessionId),
 }
@@ -93,7 +101,65 @@ impl Interest {
         self.topic(slot, topic.as_str())?.cursor.as_ref()
     }
 
-    /// A session wants the topic. Answered later by [`Event::Joined`] or [`Event::Refused`].
+    /// A session whose position was judged sees what is published after the cursor and after what it `has`.
+    pub(crate) fn begin(
+        &mut self,
+        slot: Slot,
+        topic: &Topic,
+        session: SessionId,
+        stream: Arc<Stream>,
+        has: Offset,
+    ) {
+        let member = self
+            .wanted(slot, topic)
+            .and_then(|wanted| wanted.members.get_mut(&session));
+        if let Some(member) = member {
+            member.joined = true;
+            member.has = has;
+            member.stream = Some(stream);
+        }
+    }
+
+    /// Keeps what is passed on of the topic from now on, until told otherwise.
+    pub(crate) fn keep(&mut self, slot: Slot, topic: &Topic) {
+        if let Some(wanted) = self.wanted(slot, topic)
+            && let Some((_, cursor)) = &wanted.cursor
+        {
+            let cursor = *cursor;
+            wanted.kept.get_or_insert_with(|| Kept::from(cursor));
+        }
+    }
+
+    /// What was kept of it.
+    pub(crate) fn kept(&self, slot: Slot, topic: &Topic) -> Option<&Kept> {
+        self.topic(slot, topic.as_str())?.kept.as_ref()
+    }
+
+    /// Keeps nothing any more.
+    pub(crate) fn keep_no_more(&mut self, slot: Slot, topic: &Topic) {
+        if let Some(wanted) = self.wanted(slot, topic) {
+            wanted.kept = None;
+        }
+    }
+
+    /// The members with positions who see what is published, to be told something.
+    pub(crate) fn streams(
+        &mut self,
+        slot: Slot,
+        topic: &Topic,
+    ) -> impl Iterator<Item = (SessionId, &mut Offset, &mut Arc<Stream>)> {
+        let wanted = self.wanted(slot, topic);
+        wanted.into_iter().flat_map(|wanted| {
+            let joined = wanted.members.iter_mut().filter(|(_, member)| member.joined);
+            joined.filter_map(|(session, member)| Some((*session, &mut member.has, member.stream.as_mut()?)))
+        })
+    }
+
+    fn wanted(&mut self, slot: Slot, topic: &Topic) -> Option<&mut Wanted> {
+        self.slots.get_mut(&slot)?.get_mut(topic)
+    }
+
+    /// A session wants the topic. Answered later by [`Event::Joined`] or [`Event::Known`], or by [`Event::Refused`].
     pub(crate) fn join(
         &mut self,
         slot: Slot,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod fetching;
 pub mod gateway;
 mod interest;
 mod lanes;

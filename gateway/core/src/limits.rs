@@ -103,6 +103,13 @@ impl Bucket {
             None => false,
         }
     }
+
+    /// How long after the last [`Bucket::take`] there is a token again.
+    pub(crate) fn next_token_in(&self, rate: Option<Rate>) -> Duration {
+        let missing = 1000_u64.saturating_sub(self.milli_tokens);
+        let per_second = rate.map_or(u64::MAX, |rate| u64::from(rate.per_second.max(1)));
+        Duration::from_millis(missing.div_ceil(per_second))
+    }
 }
 
 #[cfg(test)]
@@ -126,5 +133,21 @@ mod tests {
     fn a_lifted_rate_never_refuses() {
         let mut bucket = Bucket::full(None, Millis(0));
         assert!((0..10_000).all(|_| bucket.take(None, Millis(0))));
+    }
+
+    #[test]
+    fn who_comes_back_when_told_finds_a_token() {
+        for per_second in [1, 3, 50, 999, 7000] {
+            let rate = Some(Rate { per_second, burst: 2 });
+            let mut bucket = Bucket::full(rate, Millis(0));
+            while bucket.take(rate, Millis(0)) {}
+            let wait = bucket.next_token_in(rate);
+            let mut early = bucket;
+            if let Some(before) = wait.checked_sub(Duration::from_millis(1)) {
+                assert!(!early.take(rate, Millis(0) + before) || wait.as_millis() == 1, "{per_second}");
+            }
+            assert!(bucket.take(rate, Millis(0) + wait), "{per_second}");
+        }
+        assert_eq!(Bucket::full(None, Millis(0)).next_token_in(None), Duration::from_millis(1));
     }
 }

@@ -9,7 +9,7 @@ use ringcast_proto::{Millis, Offset, Slot, Topic};
 
 use crate::gateway::Published;
 use crate::limits::{Bucket, Limits};
-use crate::phoenix::{Json, Message, Serializer};
+use crate::phoenix::{Json, Message, Resume, Serializer};
 use crate::route::Route;
 
 /// A client's connection.
@@ -106,6 +106,8 @@ pub(crate) struct Settled {
 #[derive(Debug)]
 pub(crate) struct Joining {
     pub(crate) reference: Json,
+    /// From where it is to go on, if it asked for positions.
+    pub(crate) resume: Option<Resume>,
     /// The join_ref of the channel this one replaces, which is closed after the reply (S13).
     pub(crate) replaces: Option<Json>,
     pub(crate) deadline: Millis,

@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ringcast_proto::{SessionId, Topic};
+use ringcast_proto::{Offset, SessionId, Topic};
 
 use super::{Effect, Gateway};
-use crate::interest::{Event, Member};
+use crate::interest::{Event, Member, Missed};
 use crate::phoenix::{self, Json, Message, Payload, Serializer};
+use crate::place::GapReason;
 use crate::reason;
 use crate::route::{Route, TOPICS_NAME_REFUSAL, topics_name_is_legal};
 use crate::session::{Channel, Ending, Joining};
@@ -25,11 +26,11 @@ impl Gateway {
         };
         let event = message.event.as_deref();
         let Some(topic) = message.topic_name.clone() else {
-            return self.unmatched(id, &message, effects);
+            return self.unmatched(id, &message, false, effects);
         };
         if topic.as_str() == "phoenix" {
             if event != Some("heartbeat") {
-                return self.unmatched(id, &message, effects);
+                return self.unmatched(id, &message, false, effects);
             }
             return self.reply(
                 id,
@@ -67,7 +68,10 @@ impl Gateway {
         }
         for (topic, channel) in session.channels {
             match channel.joining {
-                Some(joining) => drop(self.join_deadlines.remove(&(joining.deadline, id, topic.clone()))),
+                Some(joining) => {
+                    self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
+                    self.fetch_no_more(channel.slot, &topic, id);
+                }
                 None => self.joined -= 1,
             }
             self.interest.leave(channel.slot, &topic, id, self.now);
@@ -75,9 +79,17 @@ impl Gateway {
     }
 
     fn join(&mut self, id: SessionId, topic: Topic, message: &Message, effects: &mut Vec<Effect>) {
-        let Some(route) = self.routes.find(&topic) else {
-            return self.unmatched(id, message, effects);
+        let resume = match &message.payload {
+            Payload::Json(payload) => phoenix::resume(payload),
+            _ => Ok(None),
         };
+        let Some(route) = self.routes.find(&topic) else {
+            let detail = matches!(resume, Ok(Some(_)));
+            return self.unmatched(id, message, detail, effects);
+        };
+        // Where a family does not resume the key is the application's, whatever it holds.
+        let resume = if route.resumes() { resume } else { Ok(None) };
+        let positions = matches!(resume, Ok(Some(_)));
         // A join of a joined topic ends the old channel, whatever becomes of the new one (S13).
         let replaces = self.end_channel(id, &topic).map(|old| old.join_ref);
         let slot = self.owners.slot_of(topic.as_bytes());
@@ -85,15 +97,17 @@ impl Gateway {
             return;
         };
         let refusal: Option<Vec<u8>> = if session.channels.len() >= self.limits.channels_max {
-            Some(reason::body(reason::TOO_MANY_CHANNELS, false))
+            Some(reason::body(reason::TOO_MANY_CHANNELS, positions))
         } else if !session.joins.take(self.limits.joins, self.now) {
-            Some(reason::body(reason::OVERLOADED, false))
+            Some(reason::body(reason::OVERLOADED, positions))
         } else if route == Route::Topics && !topics_name_is_legal(&topic) {
             Some(TOPICS_NAME_REFUSAL.to_vec())
         } else if !self.policy.may_join(&session.subject, &topic) {
-            Some(reason::body(reason::UNAUTHORIZED, false))
+            Some(reason::body(reason::UNAUTHORIZED, positions))
+        } else if resume.is_err() {
+            Some(reason::body(reason::BAD_REQUEST, false))
         } else if slot.is_none() {
-            Some(reason::body(reason::TOPIC_UNAVAILABLE, false))
+            Some(reason::body(reason::TOPIC_UNAVAILABLE, positions))
         } else {
             None
         };
@@ -126,6 +140,9 @@ impl Gateway {
                 (Route::Topics, Serializer::V1) | (Route::Namespace(_), _) => Json::null(),
             },
             joined: false,
+            positions,
+            has: Offset(0),
+            stream: None,
         };
         let deadline = self.now + self.limits.deadline;
         session.channels.insert(
@@ -135,10 +152,11 @@ impl Gateway {
                 route,
                 join_ref,
                 push_ref,
-                positions: false,
+                positions,
                 settled: Default::default(),
                 joining: Some(Joining {
                     reference,
+                    resume: resume.unwrap_or_default(),
                     replaces,
                     deadline,
                 }),
@@ -155,30 +173,49 @@ impl Gateway {
         match event {
             Event::Refused(topic, id) => self.refuse_join(id, &topic, reason::TOO_MANY_TOPICS, effects),
             Event::Joined(topic, id) => {
-                let Some(channel) = self
-                    .sessions
-                    .get_mut(&id)
-                    .and_then(|session| session.channels.get_mut(&topic))
-                else {
+                let Some(replaces) = self.reply_to_join(id, &topic, EMPTY, effects) else {
                     return;
                 };
-                let Some(joining) = channel.joining.take() else {
-                    return;
-                };
-                let join_ref = channel.join_ref.clone();
-                self.joined += 1;
-                self.counts.joins += 1;
-                self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
-                let name = Json::string(topic.as_str());
-                self.reply(id, &join_ref, &joining.reference, &name, OK, EMPTY, effects);
-                self.close_replaced(id, &topic, joining.replaces, effects);
+                self.close_replaced(id, &topic, replaces, effects);
                 self.resume_channel(id, &topic, effects);
+            }
+            Event::Known(topic, id, head) => self.judge(id, &topic, head, effects),
+            Event::Anew(topic, epoch, to) => {
+                if let Some(slot) = self.owners.slot_of(topic.as_bytes()) {
+                    let (from, reason) = (Offset(1), GapReason::EpochChanged);
+                    self.tell_missed(slot, &topic, &epoch, Missed { from, to, reason }, effects);
+                }
             }
         }
     }
 
+    /// The ok to a join: its channel is there. The join_ref of the channel it replaces, if it does.
+    pub(super) fn reply_to_join(
+        &mut self,
+        id: SessionId,
+        topic: &Topic,
+        response: &[u8],
+        effects: &mut Vec<Effect>,
+    ) -> Option<Option<Json>> {
+        let channel = self.sessions.get_mut(&id)?.channels.get_mut(topic)?;
+        let joining = channel.joining.take()?;
+        let join_ref = channel.join_ref.clone();
+        self.joined += 1;
+        self.counts.joins += 1;
+        self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
+        let name = Json::string(topic.as_str());
+        self.reply(id, &join_ref, &joining.reference, &name, OK, response, effects);
+        Some(joining.replaces)
+    }
+
     /// A join came to nothing; the topic is not joined.
-    pub(super) fn refuse_join(&mut self, id: SessionId, topic: &Topic, why: &'static str, effects: &mut Vec<Effect>) {
+    pub(super) fn refuse_join(
+        &mut self,
+        id: SessionId,
+        topic: &Topic,
+        why: &'static str,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(mut channel) = self.end_channel(id, topic) else {
             return;
         };
@@ -193,7 +230,7 @@ impl Gateway {
             &joining.reference,
             &name,
             ERROR,
-            &reason::body(why, false),
+            &reason::body(why, channel.positions),
             effects,
         );
         self.close_replaced(id, topic, joining.replaces, effects);
@@ -276,14 +313,22 @@ impl Gateway {
         let channel = self.sessions.get_mut(&id)?.channels.remove(topic)?;
         if channel.joining.is_none() {
             self.joined -= 1;
+        } else {
+            self.fetch_no_more(channel.slot, topic, id);
         }
         self.interest.leave(channel.slot, topic, id, self.now);
         Some(channel)
     }
 
     /// S6: the topic has no channel, or the session has not joined it.
-    pub(super) fn unmatched(&self, id: SessionId, message: &Message, effects: &mut Vec<Effect>) {
-        let body = reason::body(reason::UNMATCHED_TOPIC, false);
+    pub(super) fn unmatched(
+        &self,
+        id: SessionId,
+        message: &Message,
+        detail: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let body = reason::body(reason::UNMATCHED_TOPIC, detail);
         self.reply(
             id,
             &Json::null(),
@@ -296,7 +341,7 @@ impl Gateway {
     }
 
     /// `phx_close` of a join that has ended; its ref is the join_ref (S8, S13).
-    fn close_replaced(
+    pub(super) fn close_replaced(
         &self,
         id: SessionId,
         topic: &Topic,

@@ -1,15 +1,17 @@
 //! From a delivery to frames: encoded once for all who get the same bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use ringcast_proto::v1::{self, DeliverEntry, Publication, Target};
+use ringcast_proto::v1::{self, DeliverEntry, Publication, Target, UnsequencedPublication};
 use ringcast_proto::{Epoch, Offset, SessionId, Slot, Topic};
 
 use super::replies::{ClientWaiter, Waiter};
-use super::{CallId, Effect, Gateway, Published};
-use crate::interest::{Event, Passed};
-use crate::phoenix::{Frame, Json, Serializer, Tail};
+use super::{CallId, Counts, Effect, Gateway, Published};
+use crate::interest::{Event, Member, Passed};
+use crate::phoenix::{self, Frame, Json, Serializer, Tail};
+use crate::place::{Place, Stream};
 
 impl Gateway {
     pub(super) fn deliver(&mut self, call: CallId, entries: Vec<DeliverEntry>, effects: &mut Vec<Effect>) {
@@ -27,16 +29,29 @@ impl Gateway {
                 None => Passed::No(no_such_slot()),
             };
             match (passed, slot, Topic::parse(&entry.topic)) {
-                (Passed::On { admitted, from }, Some(slot), Ok(topic)) => {
+                (
+                    Passed::On {
+                        epoch,
+                        admitted,
+                        missed,
+                        from,
+                    },
+                    Some(slot),
+                    Ok(topic),
+                ) => {
                     for session in admitted {
                         self.membership(Event::Joined(topic.clone(), session), effects);
                     }
-                    if let Ok(epoch) = Epoch::parse(&entry.epoch) {
-                        self.pass_on(slot, &topic, &epoch, &entry.publications[from..], effects);
+                    if let Some(missed) = missed {
+                        self.tell_missed(slot, &topic, &epoch, missed, effects);
                     }
+                    self.pass_on(slot, &topic, &epoch, &entry.publications[from..], effects);
+                }
+                (Passed::Unsequenced, Some(slot), Ok(topic)) => {
+                    self.pass_on_unsequenced(slot, &topic, &entry.unsequenced, effects);
                 }
                 (Passed::No(exception), ..) => exceptions.push(v1::DeliverException { index, ..exception }),
-                (Passed::On { .. }, ..) => exceptions.push(v1::DeliverException {
+                (Passed::On { .. } | Passed::Unsequenced, ..) => exceptions.push(v1::DeliverException {
                     index,
                     ..no_such_slot()
                 }),
@@ -80,19 +95,86 @@ impl Gateway {
         if let Some(wanted) = self.interest.topic(slot, topic.as_str()) {
             let mut encoded = Encoded::new(topic, publications);
             for (&session, member) in wanted.members.iter().filter(|(_, member)| member.joined) {
-                let frames = encoded.frames(member.serializer, &member.push_ref);
-                for (frame, publication) in frames.iter().zip(publications) {
-                    if receives(session, publication) {
-                        self.counts.deliveries += 1;
-                        effects.push(Effect::Write(session, frame.clone()));
-                    }
-                }
+                let member = (
+                    member.serializer,
+                    &member.push_ref,
+                    member.stream.as_ref(),
+                    member.has,
+                );
+                encoded.write(session, member, false, &mut self.counts, effects);
             }
         }
         self.release_passed(slot, topic, Offset(last.offset), effects);
         for (waiter, published) in replies_after {
             self.settle(waiter, slot, Ok(published), None, effects);
         }
+    }
+
+    /// Passes on what has no offset: to those it names, or to all by its target.
+    fn pass_on_unsequenced(
+        &mut self,
+        slot: Slot,
+        topic: &Topic,
+        publications: &[UnsequencedPublication],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(wanted) = self.interest.topic(slot, topic.as_str()) else {
+            return;
+        };
+        for sent in publications {
+            let Some(publication) = sent
+                .publication
+                .as_ref()
+                .filter(|publication| publication.offset == 0)
+            else {
+                continue;
+            };
+            let mut encoded = Encoded::new(topic, std::slice::from_ref(publication));
+            let named = matches!(publication.target(), Target::One | Target::Members);
+            let mut write = |id: SessionId, member: &Member| {
+                let member = (
+                    member.serializer,
+                    &member.push_ref,
+                    member.stream.as_ref(),
+                    member.has,
+                );
+                encoded.write(id, member, false, &mut self.counts, effects);
+            };
+            if named {
+                for id in sent.to.iter().map(|&id| SessionId(id)) {
+                    if let Some(member) = wanted.members.get(&id).filter(|member| member.joined) {
+                        write(id, member);
+                    }
+                }
+            } else {
+                for (&id, member) in wanted.members.iter().filter(|(_, member)| member.joined) {
+                    write(id, member);
+                }
+            }
+        }
+    }
+
+    /// Writes what a session missed, behind the reply to its join.
+    pub(super) fn write_missed(
+        &mut self,
+        id: SessionId,
+        slot: Slot,
+        topic: &Topic,
+        missed: &[Publication],
+        effects: &mut Vec<Effect>,
+    ) {
+        let wanted = self.interest.topic(slot, topic.as_str());
+        let Some(member) = wanted.and_then(|wanted| wanted.members.get(&id)) else {
+            return;
+        };
+        // It has nothing of it yet, whatever it will have afterwards.
+        let member = (
+            member.serializer,
+            &member.push_ref,
+            member.stream.as_ref(),
+            Offset(0),
+        );
+        Encoded::new(topic, missed).write(id, member, true, &mut self.counts, effects);
     }
 
     /// Takes the waiter of this publication, if its publisher is a client of this gateway.
@@ -111,7 +193,7 @@ impl Gateway {
 }
 
 fn receives(session: SessionId, publication: &Publication) -> bool {
-    publication.target() == Target::All || publication.session != session.0
+    publication.target() != Target::Others || publication.session != session.0
 }
 
 fn no_such_slot() -> v1::DeliverException {
@@ -121,12 +203,20 @@ fn no_such_slot() -> v1::DeliverException {
     }
 }
 
-/// The frames of some publications, one encoding for each serializer and join_ref met.
+/// The frames of some publications, one encoding for each serializer and join_ref met, with positions and without.
 struct Encoded<'a> {
     topic: &'a Topic,
     publications: &'a [Publication],
-    tails: BTreeMap<Serializer, Vec<Tail>>,
-    frames: BTreeMap<(Serializer, Bytes), Vec<Frame>>,
+    texts: BTreeMap<(Serializer, bool), Vec<Text>>,
+    frames: BTreeMap<(Serializer, bool, Bytes), Vec<Option<Frame>>>,
+}
+
+/// A publication encoded for all who write alike.
+enum Text {
+    /// What follows the join_ref.
+    Json(Tail),
+    /// The same frame for all; none where the serializer has no words for it (F5).
+    Binary(Option<Frame>),
 }
 
 impl<'a> Encoded<'a> {
@@ -134,27 +224,103 @@ impl<'a> Encoded<'a> {
         Encoded {
             topic,
             publications,
-            tails: BTreeMap::new(),
+            texts: BTreeMap::new(),
             frames: BTreeMap::new(),
         }
     }
 
-    fn frames(&mut self, serializer: Serializer, push_ref: &Json) -> &[Frame] {
-        let tails = self.tails.entry(serializer).or_insert_with(|| {
-            let tail = |publication: &Publication| {
-                let event = String::from_utf8_lossy(&publication.event);
-                Tail::new(
-                    serializer,
-                    &Json::null(),
-                    self.topic,
-                    &event,
-                    &publication.payload,
-                )
+    /// Writes to one member what it receives of them.
+    fn write(
+        &mut self,
+        session: SessionId,
+        (serializer, push_ref, stream, has): (Serializer, &Json, Option<&Arc<Stream>>, Offset),
+        replay: bool,
+        counts: &mut Counts,
+        effects: &mut Vec<Effect>,
+    ) {
+        let publications = self.publications;
+        let frames = self.frames(serializer, push_ref, stream.is_some());
+        for (frame, publication) in frames.iter().zip(publications) {
+            let sequenced = publication.offset > 0;
+            if !receives(session, publication) || (sequenced && publication.offset <= has.0) {
+                continue;
+            }
+            let Some(frame) = frame else {
+                counts.left_out += 1;
+                continue;
             };
-            self.publications.iter().map(tail).collect()
+            counts.deliveries += 1;
+            effects.push(match stream.filter(|_| sequenced) {
+                None => Effect::Write(session, frame.clone()),
+                Some(stream) => {
+                    let place = Place {
+                        stream: Arc::clone(stream),
+                        offset: Offset(publication.offset),
+                        replay,
+                    };
+                    Effect::Publication(session, frame.clone(), place)
+                }
+            });
+        }
+    }
+
+    fn frames(&mut self, serializer: Serializer, push_ref: &Json, positions: bool) -> &[Option<Frame>] {
+        let texts = self.texts.entry((serializer, positions)).or_insert_with(|| {
+            let text = |publication: &Publication| Text::new(serializer, positions, self.topic, publication);
+            self.publications.iter().map(text).collect()
         });
         self.frames
-            .entry((serializer, push_ref.0.clone()))
-            .or_insert_with(|| tails.iter().map(|tail| tail.frame(push_ref)).collect())
+            .entry((serializer, positions, push_ref.0.clone()))
+            .or_insert_with(|| texts.iter().map(|text| text.frame(push_ref)).collect())
+    }
+}
+
+impl Text {
+    fn new(serializer: Serializer, positions: bool, topic: &Topic, publication: &Publication) -> Text {
+        let event = String::from_utf8_lossy(&publication.event);
+        // X3: the offset in the place of the ref.
+        let at = (positions && publication.offset > 0).then(|| format!("\"@{}\"", publication.offset));
+        let reference = at.map_or_else(Json::null, |at| Json(at.into()));
+        if !publication.binary {
+            return Text::Json(Tail::new(
+                serializer,
+                &reference,
+                topic,
+                &event,
+                &publication.payload,
+            ));
+        }
+        let frame = match serializer {
+            Serializer::V2 => phoenix::binary_broadcast(topic, &event, &publication.payload).ok(),
+            Serializer::V1 => None,
+        };
+        if reference.is_null() {
+            return Text::Binary(frame);
+        }
+        // X5: binary frames have no ref, so the position follows in the same write.
+        let payload: &[u8] = if frame.is_some() {
+            b"{}"
+        } else {
+            br#"{"skipped":"binary"}"#
+        };
+        let marker = phoenix::push(
+            serializer,
+            &Json::null(),
+            &reference,
+            topic,
+            "phx_offset",
+            payload,
+        );
+        Text::Binary(Some(match frame {
+            Some(frame) => Frame([frame.0, marker.0].concat().into()),
+            None => marker,
+        }))
+    }
+
+    fn frame(&self, push_ref: &Json) -> Option<Frame> {
+        match self {
+            Text::Json(tail) => Some(tail.frame(push_ref)),
+            Text::Binary(frame) => frame.clone(),
+        }
     }
 }

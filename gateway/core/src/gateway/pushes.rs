@@ -17,7 +17,7 @@ impl Gateway {
             return;
         };
         let Some(channel) = session.channels.get_mut(&topic) else {
-            return self.unmatched(id, &message, effects);
+            return self.unmatched(id, &message, false, effects);
         };
         if channel.is_stale(&message) {
             return;

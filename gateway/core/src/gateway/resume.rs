@@ -1,15 +1,227 @@
-//! Sessions that come back to where they were (X1, X2).
+//! Channels with positions: where they begin, what they missed, and what they are told they will never get (X1 to X4, X7).
+//!
+//! A session that comes back with a position gets all it missed, once and in order, and then what is published; or it is
+//! told that it did not recover and begins where the topic is now. *Invariant:* never a part of it.
+//! Leaves out: what becomes of a client that reads too slowly (`outbox`).
 
-use ringcast_proto::v1;
+use std::sync::Arc;
+
+use ringcast_proto::v1::{self, Publication};
+use ringcast_proto::{Epoch, Offset, SessionId, Slot, Topic};
 
 use super::{CallFailed, CallId, Effect, Gateway};
+use crate::fetching::{Fetched, Position};
+use crate::interest::Missed;
+use crate::phoenix::Resume;
+use crate::place::{GapReason, Stream};
+use crate::reason;
+
+/// Where a channel begins.
+struct Start {
+    /// The client's position after the reply.
+    position: Position,
+    /// Everything that was missed follows.
+    recovered: bool,
+    /// What follows at once.
+    missed: Vec<Publication>,
+    /// It has everything up to here, `missed` included.
+    has: Offset,
+}
 
 impl Gateway {
+    /// The owner knows a session whose join asked for positions, and said where the topic's head was.
+    pub(super) fn judge(
+        &mut self,
+        id: SessionId,
+        topic: &Topic,
+        head: Option<Position>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((slot, resume)) = self.wish(id, topic) else {
+            return;
+        };
+        let Some((epoch, passed)) = self.interest.cursor(slot, topic).cloned() else {
+            // An owner that confirms members says where they stand.
+            return self.refuse_join(id, topic, reason::TOPIC_UNAVAILABLE, effects);
+        };
+        let Resume::After(known, offset) = resume else {
+            return self.start(id, slot, topic, Start::at((epoch, passed)), effects);
+        };
+        let head = head
+            .filter(|(of, _)| *of == epoch)
+            .map_or(passed, |(_, head)| head.max(passed));
+        if known != epoch {
+            // Older, another topic's, made up: it does not matter which (X2f).
+            self.start(id, slot, topic, Start::at((epoch, passed)), effects);
+        } else if offset > head {
+            self.counts.resumed_ahead += 1;
+            self.start(id, slot, topic, Start::at((epoch, passed)), effects);
+        } else if offset >= passed {
+            // Another gateway passed on more than this one has yet: what comes up to there is not for it.
+            self.start(
+                id,
+                slot,
+                topic,
+                Start::resumed((epoch, offset), Vec::new(), offset),
+                effects,
+            );
+        } else {
+            self.interest.keep(slot, topic);
+            self.fetching.want(slot, topic, id, (known, offset));
+        }
+    }
+
+    /// Takes the end of topics as their owners told it.
     pub(super) fn fetched(
         &mut self,
-        _call: CallId,
-        _answer: Result<v1::FetchAnswer, CallFailed>,
-        _effects: &mut Vec<Effect>,
+        call: CallId,
+        answer: Result<v1::FetchAnswer, CallFailed>,
+        effects: &mut Vec<Effect>,
     ) {
+        let told = self
+            .fetching
+            .answered(call, answer, &mut self.owners, self.now, &mut self.jitter);
+        self.moved();
+        for fetched in told {
+            let (slot, topic) = (fetched.slot, fetched.topic.clone());
+            for (&id, after) in &fetched.sessions {
+                if let Some(start) = self.recover(&fetched, after) {
+                    self.start(id, slot, &topic, start, effects);
+                } else {
+                    self.refuse_join(id, &topic, reason::TOPIC_UNAVAILABLE, effects);
+                }
+            }
+            if !self.fetching.waits(slot, &topic) {
+                self.interest.keep_no_more(slot, &topic);
+            }
+        }
+    }
+
+    /// Where a session that has everything up to `after` begins, now that the owner told the topic's end. What was
+    /// published since then was kept while it was passed on to the others.
+    fn recover(&self, fetched: &Fetched, after: &Position) -> Option<Start> {
+        let (epoch, passed) = self.interest.cursor(fetched.slot, &fetched.topic)?.clone();
+        let at_head = Start::at((epoch.clone(), passed));
+        let (of, offset) = after;
+        let Some((_, head)) = fetched
+            .head
+            .as_ref()
+            .filter(|(told, _)| told == of && *told == epoch)
+        else {
+            return Some(at_head);
+        };
+        let first = fetched.publications.first();
+        let there_after = first.map_or(*head, |first| Offset(first.offset - 1));
+        let kept = self.interest.kept(fetched.slot, &fetched.topic);
+        let since = kept.and_then(|kept| kept.after(*head));
+        let since = since.or_else(|| (*head >= passed).then(Vec::new));
+        match since {
+            Some(since) if *offset >= there_after => {
+                let told = fetched.publications.iter().cloned();
+                let mut missed: Vec<Publication> = told.filter(|told| told.offset > offset.0).collect();
+                missed.extend(since);
+                Some(Start::resumed((epoch, *offset), missed, passed.max(*head)))
+            }
+            _ => Some(at_head),
+        }
+    }
+
+    /// A session whose join is over waits for nothing any more.
+    pub(super) fn fetch_no_more(&mut self, slot: Slot, topic: &Topic, id: SessionId) {
+        self.fetching.forget(slot, topic, id);
+        if !self.fetching.waits(slot, topic) {
+            self.interest.keep_no_more(slot, topic);
+        }
+    }
+
+    /// What the join of a session that is still joining asked for.
+    fn wish(&self, id: SessionId, topic: &Topic) -> Option<(Slot, Resume)> {
+        let channel = self.sessions.get(&id)?.channels.get(topic)?;
+        Some((channel.slot, channel.joining.as_ref()?.resume.clone()?))
+    }
+
+    /// Answers a join that asked for positions, and lets its channel begin.
+    fn start(&mut self, id: SessionId, slot: Slot, topic: &Topic, start: Start, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let serializer = session.serializer;
+        let Some(channel) = session.channels.get_mut(topic) else {
+            return;
+        };
+        let (epoch, offset) = &start.position;
+        let stream = Arc::new(Stream {
+            topic: topic.clone(),
+            join_ref: channel.push_ref.clone(),
+            serializer,
+            epoch: epoch.clone(),
+            slow_consumer: channel.route.slow_consumer(),
+        });
+        let recovered = start.recovered;
+        // An epoch needs no escaping.
+        let body = format!("{{\"epoch\":\"{epoch}\",\"offset\":{offset},\"recovered\":{recovered}}}");
+        if recovered {
+            self.counts.resumed += 1;
+        } else if matches!(
+            channel.joining.as_ref().map(|joining| &joining.resume),
+            Some(Some(Resume::After(..)))
+        ) {
+            self.counts.not_resumed += 1;
+        }
+        let Some(replaces) = self.reply_to_join(id, topic, body.as_bytes(), effects) else {
+            return;
+        };
+        self.close_replaced(id, topic, replaces, effects);
+        self.interest.begin(slot, topic, id, stream, start.has);
+        self.write_missed(id, slot, topic, &start.missed, effects);
+        self.resume_channel(id, topic, effects);
+    }
+
+    /// Tells all who follow a topic by positions what they will not get.
+    pub(super) fn tell_missed(
+        &mut self,
+        slot: Slot,
+        topic: &Topic,
+        epoch: &Epoch,
+        missed: Missed,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Missed { from, to, reason } = missed;
+        for (id, has, stream) in self.interest.streams(slot, topic) {
+            if reason == GapReason::EpochChanged && stream.epoch != *epoch {
+                *has = Offset(0);
+                *stream = Arc::new(Stream {
+                    epoch: epoch.clone(),
+                    ..Stream::clone(stream)
+                });
+                effects.push(Effect::Write(id, stream.gap(from, to, reason)));
+                self.counts.gaps += 1;
+            } else if to > *has {
+                effects.push(Effect::Write(id, stream.gap(from.max(has.next()), to, reason)));
+                self.counts.gaps += 1;
+            }
+        }
+    }
+}
+
+impl Start {
+    /// At the place the gateway has passed on to, without what was before.
+    fn at(position: Position) -> Start {
+        let has = position.1;
+        Start {
+            position,
+            recovered: false,
+            missed: Vec::new(),
+            has,
+        }
+    }
+
+    fn resumed(position: Position, missed: Vec<Publication>, has: Offset) -> Start {
+        Start {
+            position,
+            recovered: true,
+            missed,
+            has,
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! *Invariant:* a join is confirmed only by the present owner; whatever is not a clear yes is told again.
 
 use ringcast_proto::v1::{self, BindStatus};
-use ringcast_proto::{Millis, OwnerEpoch, Slot, Topic};
+use ringcast_proto::{Millis, Offset, OwnerEpoch, Slot, Topic};
 
 use super::wanted::{Bound, From, InFlight, Wanted};
 use super::{Event, Interest, position};
@@ -183,17 +183,28 @@ impl Wanted {
         if let Some(bound) = self.bound.as_mut().filter(|_| still_there && goes_on) {
             bound.at = Some((sent.to, owner_epoch));
         }
-        if let Some((epoch, offset)) = stands
-            && self.cursor.as_ref().is_none_or(|(known, _)| *known != epoch)
-        {
-            self.cursor = Some((epoch, offset));
+        let head = stands
+            .as_ref()
+            .map(|(epoch, _)| (epoch.clone(), Offset(outcome.head)));
+        if let Some((epoch, offset)) = stands {
+            match &self.cursor {
+                Some((known, _)) if *known == epoch => {}
+                Some(_) => {
+                    self.begin_anew(epoch.clone(), offset);
+                    events.push(Event::Anew(topic.clone(), epoch, offset));
+                }
+                None => self.cursor = Some((epoch, offset)),
+            }
         }
         if sent.empty {
             // Nobody was left: who joins now begins at the head, not where the others stopped.
             self.cursor = None;
         }
-        let admitted = self.admit(sent.seq).into_iter();
-        events.extend(admitted.map(|session| Event::Joined(topic.clone(), session)));
+        let admitted = self.admit(sent.seq);
+        let joined = admitted.joined.into_iter();
+        events.extend(joined.map(|session| Event::Joined(topic.clone(), session)));
+        let known = admitted.known.into_iter();
+        events.extend(known.map(|session| Event::Known(topic.clone(), session, head.clone())));
         Next::Well
     }
 

@@ -6,16 +6,32 @@
 use ringcast_proto::v1::{self, DeliverStatus};
 use ringcast_proto::{Epoch, Offset, OwnerEpoch, SessionId, Slot};
 
-use super::Interest;
+use super::{Interest, Kept};
 use crate::owners::Owners;
+use crate::place::GapReason;
 
 /// What became of a delivered entry.
 #[derive(Debug)]
 pub(crate) enum Passed {
-    /// Pass on `publications[from..]`, after admitting these sessions.
-    On { admitted: Vec<SessionId>, from: usize },
+    /// Pass on `publications[from..]`, after admitting these sessions and telling what is missed before.
+    On {
+        epoch: Epoch,
+        admitted: Vec<SessionId>,
+        missed: Option<Missed>,
+        from: usize,
+    },
+    /// Pass on what has no offset.
+    Unsequenced,
     /// Nothing to pass on; the owner is told why.
     No(v1::DeliverException),
+}
+
+/// Publications that will not come: `from` to `to`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missed {
+    pub(crate) from: Offset,
+    pub(crate) to: Offset,
+    pub(crate) reason: GapReason,
 }
 
 impl Interest {
@@ -43,22 +59,33 @@ impl Interest {
             return Passed::No(no(DeliverStatus::NoInterest));
         };
 
-        let mut admitted = Vec::new();
+        if !entry.unsequenced.is_empty() {
+            return Passed::Unsequenced;
+        }
+        let (mut admitted, mut missed) = (Vec::new(), None);
         let known = match &wanted.cursor {
             Some((known, offset)) if *known == epoch => *offset,
             // A delivery from a group of before the last leave: those who joined since have not asked for it.
             None if wanted.in_flight.is_none() => {
                 return Passed::On {
+                    epoch,
                     admitted,
+                    missed,
                     from: entry.publications.len(),
                 };
             }
             // The owner knows us, though its answer to the bind is still on its way.
             _ => {
                 if let Some(seq) = wanted.in_flight.as_ref().map(|sent| sent.seq) {
-                    admitted = wanted.admit(seq);
+                    admitted = wanted.let_in(seq);
                 }
-                Offset(entry.prev_offset)
+                let to = Offset(entry.prev_offset);
+                if wanted.cursor.is_some() {
+                    wanted.begin_anew(epoch.clone(), to);
+                    let (from, reason) = (Offset(1), GapReason::EpochChanged);
+                    missed = Some(Missed { from, to, reason });
+                }
+                to
             }
         };
         if entry.prev_offset > known.0 {
@@ -72,6 +99,17 @@ impl Interest {
             });
         }
         let gap_to = entry.gap.as_ref().map_or(0, |gap| gap.to);
+        if let Some(gap) = entry.gap.as_ref().filter(|gap| gap.to > known.0) {
+            let (from, to, reason) = (Offset(gap.from).max(known.next()), Offset(gap.to), reason(gap));
+            missed = Some(match missed {
+                // What is missed of the new epoch is all of one making.
+                Some(anew) => Missed { to, ..anew },
+                None => Missed { from, to, reason },
+            });
+            if let Some(kept) = &mut wanted.kept {
+                *kept = Kept::from(to);
+            }
+        }
         let last = entry
             .publications
             .last()
@@ -79,7 +117,25 @@ impl Interest {
         let from = entry
             .publications
             .partition_point(|publication| publication.offset <= known.0);
-        wanted.cursor = Some((epoch, Offset(known.0.max(gap_to).max(last))));
-        Passed::On { admitted, from }
+        let cursor = Offset(known.0.max(gap_to).max(last));
+        wanted.cursor = Some((epoch.clone(), cursor));
+        if let Some(kept) = &mut wanted.kept {
+            kept.push(&entry.publications[from..]);
+        }
+        Passed::On {
+            epoch,
+            admitted,
+            missed,
+            from,
+        }
+    }
+}
+
+fn reason(gap: &v1::Gap) -> GapReason {
+    match gap.reason() {
+        v1::GapReason::EpochChanged => GapReason::EpochChanged,
+        v1::GapReason::Overload => GapReason::Overload,
+        // Of a later build: what it is for whoever reads it here.
+        v1::GapReason::HistoryTrimmed | v1::GapReason::Unspecified => GapReason::HistoryTrimmed,
     }
 }

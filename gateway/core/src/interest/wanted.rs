@@ -4,14 +4,17 @@
 //! number names those members wherever the slot goes, so a new owner that has them is told no more than the present one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ringcast_proto::v1;
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic};
 
 use super::changes::Changes;
+use super::kept::Kept;
 use crate::gateway::CallId;
 use crate::phoenix::{Json, Serializer};
+use crate::place::Stream;
 
 /// A session that joined or is joining a topic.
 #[derive(Debug, Clone)]
@@ -22,6 +25,12 @@ pub(crate) struct Member {
     pub(crate) push_ref: Json,
     /// Until the owner knows it, it sees nothing.
     pub(crate) joined: bool,
+    /// It asked for positions: where it goes on is judged before it is joined.
+    pub(crate) positions: bool,
+    /// Publications up to this one are not for it: it has them.
+    pub(crate) has: Offset,
+    /// What it is sent, once it is joined and if it asked for positions.
+    pub(crate) stream: Option<Arc<Stream>>,
 }
 
 /// The last bind that was confirmed.
@@ -71,6 +80,17 @@ pub(crate) struct Wanted {
     pub(super) owner_knows: bool,
     /// Since when it waits to be told.
     pub(super) queued: Option<Millis>,
+    /// What was passed on while sessions wait for what they missed.
+    pub(super) kept: Option<Kept>,
+}
+
+/// Whom the owner's word lets in.
+#[derive(Debug, Default)]
+pub(super) struct Admitted {
+    /// They see what is published from now on.
+    pub(super) joined: Vec<SessionId>,
+    /// The owner knows them; where they go on is still to be judged.
+    pub(super) known: Vec<SessionId>,
 }
 
 impl Wanted {
@@ -109,21 +129,41 @@ impl Wanted {
         true
     }
 
-    /// Those the bind numbered `seq` or an earlier one told the owner about are joined now.
-    pub(super) fn admit(&mut self, seq: u64) -> Vec<SessionId> {
-        let told: Vec<SessionId> = self
-            .joining
-            .iter()
-            .filter(|(_, told)| (1..=seq).contains(*told))
-            .map(|(&session, _)| session)
-            .collect();
-        for session in &told {
-            self.joining.remove(session);
-            if let Some(member) = self.members.get_mut(session) {
-                member.joined = true;
+    /// Those without positions whom the bind numbered `seq` or an earlier one told the owner about are joined now.
+    pub(super) fn let_in(&mut self, seq: u64) -> Vec<SessionId> {
+        let (mut joined, members) = (Vec::new(), &mut self.members);
+        self.joining.retain(|session, told| {
+            let member = members.get_mut(session).filter(|member| !member.positions);
+            let Some(member) = member.filter(|_| (1..=seq).contains(told)) else {
+                return true;
+            };
+            member.joined = true;
+            joined.push(*session);
+            false
+        });
+        joined
+    }
+
+    /// The same with those with positions, as an owner confirms it: where these go on is still to be judged.
+    pub(super) fn admit(&mut self, seq: u64) -> Admitted {
+        let joined = self.let_in(seq);
+        let mut known = Vec::new();
+        self.joining.retain(|session, told| {
+            let waits = !(1..=seq).contains(told);
+            if !waits {
+                known.push(*session);
             }
+            waits
+        });
+        Admitted { joined, known }
+    }
+
+    /// The cursor is of another epoch now. Where somebody was told of the one before, from where on they go.
+    pub(super) fn begin_anew(&mut self, epoch: Epoch, offset: Offset) {
+        self.cursor = Some((epoch, offset));
+        if let Some(kept) = &mut self.kept {
+            *kept = Kept::from(offset);
         }
-        told
     }
 
     /// The slot has this owner now. Whatever another one holds has to be told again.

@@ -10,7 +10,9 @@ mod decode;
 mod depth;
 mod encode;
 mod json;
+mod publication;
 mod publish;
+mod resume;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +24,9 @@ pub use compact::compact;
 pub use decode::{DecodeError, REF_BYTES_MAX, decode_text, json_payload};
 pub use encode::{FieldTooLong, Tail, binary_broadcast, binary_push, binary_reply, push, reply};
 pub use json::{Json, is_object};
+pub use publication::Outgoing;
 pub use publish::{BadPublish, PublishBody, publish_body};
+pub use resume::{BadResume, Resume, resume};
 
 /// How a connection writes its messages; chosen by `vsn` at the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -130,6 +130,11 @@ struct Task {
     shared: Arc<Shared>,
 }
 
+/// How many it carries, with and without offsets.
+fn publications(entry: &v1::DeliverEntry) -> usize {
+    entry.publications.len() + entry.unsequenced.len()
+}
+
 impl Task {
     async fn run(mut self) {
         let mut retry = RETRY_MIN;
@@ -170,11 +175,8 @@ impl Task {
 
     /// One call. Without an answer its outcome is unknown.
     async fn deliver(&mut self, entries: Vec<v1::DeliverEntry>) -> Result<v1::DeliverAnswer, String> {
-        let carrying = entries
-            .iter()
-            .filter(|entry| !entry.publications.is_empty())
-            .count();
-        let publications = entries.iter().map(|entry| entry.publications.len()).sum();
+        let carrying = entries.iter().filter(|entry| publications(entry) > 0).count();
+        let publications = entries.iter().map(publications).sum();
         self.inner.metrics.call(entries.len(), carrying, publications);
         let mut request = Request::new(v1::DeliverCall {
             header: Some(header::to(&self.gateway, &self.shared)),

@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     publishes: Counter,
     binds: Counter,
     fetches: Counter,
+    unsequenced: Counter,
+    duplicates: Counter,
     slots_owned: Gauge,
     topics: Gauge,
     members: Gauge,
@@ -83,6 +85,14 @@ impl Metrics {
             move_pause: recorder.register_histogram(&key(pause), &METADATA),
             publishes: counter("ringcast_publishes_total", "publications appended"),
             binds: counter("ringcast_binds_total", "binds of gateways"),
+            unsequenced: counter(
+                "ringcast_publishes_unsequenced_total",
+                "publications sent without an offset",
+            ),
+            duplicates: counter(
+                "ringcast_publishes_duplicate_total",
+                "publishes that were repeats, by the ids clients gave them",
+            ),
             fetches: counter(
                 "ringcast_fetches_total",
                 "topics whose last publications were asked for",
@@ -97,7 +107,7 @@ impl Metrics {
             history_bytes: gauge(
                 "ringcast_history_bytes",
                 Unit::Bytes,
-                "bytes of publications kept",
+                "bytes of publications kept, and of the ids of publishes",
             ),
             store_connected: gauge(
                 "ringcast_store_connected",
@@ -191,6 +201,10 @@ impl Metrics {
         by(&self.history_bytes, before.history_bytes, after.history_bytes);
         self.publishes
             .increment(after.appended.saturating_sub(before.appended));
+        self.unsequenced
+            .increment(after.unsequenced.saturating_sub(before.unsequenced));
+        self.duplicates
+            .increment(after.duplicates.saturating_sub(before.duplicates));
     }
 
     pub(crate) fn slots_owned(&self, slots: usize) {

@@ -118,10 +118,11 @@ impl Slot {
             owner_epoch,
             epoch: topic.epoch.to_string(),
             offset: topic.head.0,
-            members: topic.counts().members as u64,
+            members: topic.share().members as u64,
             groups: groups.collect(),
             history_len: topic.history.len() as u64,
             history_bytes: topic.history.bytes() as u64,
+            ids: topic.ids.as_ref().map_or(0, |ids| ids.len() as u64),
         }
     }
 }

@@ -6,6 +6,7 @@ use ringcast_proto::record::SlotRecord;
 use ringcast_proto::{Millis, NodeRef, OwnerEpoch, v1};
 use ringcast_ring::Revision;
 
+use crate::chance::Chance;
 use crate::epochs::Epochs;
 use crate::gateways::Admitted;
 use crate::planted::PlantedBug;
@@ -83,6 +84,7 @@ impl Slot {
         self.learning = None;
         let reused = self.limits.plants(PlantedBug::ReuseEpoch);
         self.epochs = Epochs::new(if reused { 0 } else { entropy });
+        self.chance = Chance::new(entropy);
         self.copy = None;
         self.drop_topics();
         self.gateways.forget();

@@ -26,7 +26,7 @@ impl Epochs {
         self.made = self.made.wrapping_add(1);
         let (high, low) = ((self.entropy >> 64) as u64, self.entropy as u64);
         // The low word is a bijection of the counter, which is why no epoch repeats; the high word adds 16 bits.
-        let low = mix(low.wrapping_add(self.made.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let low = mix(low.wrapping_add(self.made.wrapping_mul(STEP)));
         let high = mix(high ^ low);
         let mut bits = (u128::from(high & 0xffff) << 64) | u128::from(low);
         let mut text = [0; LEN];
@@ -38,8 +38,11 @@ impl Epochs {
     }
 }
 
+/// What SplitMix64 counts in: the golden ratio's bits, which are odd.
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The finaliser of SplitMix64: a bijection whose every output bit depends on every input bit.
-fn mix(mut word: u64) -> u64 {
+pub(crate) fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)

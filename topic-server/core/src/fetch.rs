@@ -11,6 +11,7 @@ use ringcast_proto::{NodeRef, OwnerEpoch, Topic as TopicName};
 use crate::duty::{SEALED_RETRY_MS, Unserved};
 use crate::history::weight;
 use crate::input::position;
+use crate::planted::PlantedBug;
 use crate::slot::Slot;
 use crate::topic::Topic;
 use crate::{Cursor, Effect, Limits, Token};
@@ -63,6 +64,12 @@ fn tail(topic: &Topic, after: &Cursor, limits: &Limits) -> Vec<Publication> {
         .cloned()
         .collect();
     publications.reverse();
+    if limits.plants(PlantedBug::FetchMissesTail) {
+        publications.pop();
+    }
+    if limits.plants(PlantedBug::FetchHasHole) && publications.len() > 2 {
+        publications.remove(1);
+    }
     publications
 }
 

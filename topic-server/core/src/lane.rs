@@ -2,7 +2,8 @@
 //!
 //! It promises that entries of a topic leave in the order they came, each in exactly one call, which is repeated as it
 //! was until it is answered; and that what waits has a bound. What arrives while a call is out is the next call, so
-//! batches size themselves by load. *Invariant:* a call is never empty, and consecutive entries of a topic are one.
+//! batches size themselves by load. *Invariant:* a call is never empty, and consecutive entries of a topic are one, as long
+//! as they are of one kind: publications with offsets and those without never share an entry, nor overtake each other.
 //! Leaves out: making calls, back-off, deadlines (the shell).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,6 +17,9 @@ use crate::{Cursor, Limits};
 
 /// What an entry weighs besides its names and publications.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// What the name of a session weighs.
+const SESSION_BYTES: usize = 8;
 
 /// The lane has no room. The entry is dropped; [`Answered::room`] will name its slot when there is some again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +126,7 @@ impl Lane {
         {
             let more = publications_weight(&entry);
             last.entry.publications.extend(entry.publications);
+            last.entry.unsequenced.extend(entry.unsequenced);
             last.bytes += more;
             self.waiting_bytes += more;
             return Ok(());
@@ -221,6 +226,9 @@ impl Waiting {
     /// Whether `next` begins where this entry ends and both fit into one.
     fn is_continued_by(&self, next: &DeliverEntry, next_bytes: usize, limits: &Limits) -> bool {
         let last = &self.entry;
+        if last.unsequenced.is_empty() != next.unsequenced.is_empty() {
+            return false;
+        }
         let end = match (last.publications.last(), &last.gap) {
             (Some(publication), _) => publication.offset,
             (None, Some(gap)) => gap.to,
@@ -230,7 +238,7 @@ impl Waiting {
             && end == next.prev_offset
             && last.owner_epoch == next.owner_epoch
             && last.epoch == next.epoch
-            && last.publications.len() + next.publications.len() <= limits.entry_publications_max
+            && len(last) + len(next) <= limits.entry_publications_max
             && self.bytes + next_bytes <= limits.entry_bytes_max
     }
 }
@@ -241,7 +249,15 @@ fn entry_weight(entry: &DeliverEntry) -> usize {
 }
 
 fn publications_weight(entry: &DeliverEntry) -> usize {
-    entry.publications.iter().map(weight).sum()
+    let unsequenced = entry.unsequenced.iter().map(|unsequenced| {
+        unsequenced.publication.as_ref().map_or(0, weight) + SESSION_BYTES * unsequenced.to.len()
+    });
+    entry.publications.iter().map(weight).sum::<usize>() + unsequenced.sum::<usize>()
+}
+
+/// How many publications it carries.
+fn len(entry: &DeliverEntry) -> usize {
+    entry.publications.len() + entry.unsequenced.len()
 }
 
 fn slot_of(entry: &DeliverEntry) -> Slot {
@@ -271,7 +287,7 @@ fn read(entry: &DeliverEntry, exception: &DeliverException, bind_seq: u64) -> Op
 
 #[cfg(test)]
 mod tests {
-    use ringcast_proto::v1::{Position, Publication};
+    use ringcast_proto::v1::{Position, Publication, UnsequencedPublication};
 
     use super::*;
 
@@ -322,6 +338,37 @@ mod tests {
         assert_eq!(call(&mut lane), [("a".into(), 1, 1)]);
         lane.answered(&DeliverAnswer::default());
         assert_eq!(lane.next_call(), None, "never an empty call");
+    }
+
+    #[test]
+    fn publications_without_an_offset_keep_their_place_and_an_entry_of_their_own() {
+        let unsequenced = |prev_offset| {
+            let mut entry = entry("a", prev_offset, 1);
+            let publication = entry.publications.pop();
+            entry.unsequenced = vec![UnsequencedPublication {
+                publication,
+                to: vec![7; 100],
+            }];
+            entry
+        };
+        let mut lane = Lane::new(Limits::default());
+        lane.push(entry("a", 0, 1)).unwrap();
+        let before = lane.waiting_bytes();
+        lane.push(unsequenced(1)).unwrap();
+        assert!(
+            lane.waiting_bytes() > before + 800,
+            "names of sessions are counted"
+        );
+        lane.push(unsequenced(1)).unwrap();
+        lane.push(entry("a", 1, 1)).unwrap();
+        lane.push(entry("a", 2, 1)).unwrap();
+        let entries = lane.next_call().unwrap_or_default().iter();
+        let kinds: Vec<(usize, usize)> = entries
+            .map(|entry| (entry.publications.len(), entry.unsequenced.len()))
+            .collect();
+        assert_eq!(kinds, [(1, 0), (0, 2), (2, 0)]);
+        lane.answered(&DeliverAnswer::default());
+        assert_eq!(lane.waiting_bytes(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod admin;
 mod bind;
+mod chance;
 mod duty;
 mod epochs;
 mod fetch;
@@ -17,6 +18,7 @@ mod gateways;
 mod group;
 mod handoff;
 mod history;
+mod ids;
 mod input;
 pub mod lane;
 mod limits;
@@ -26,6 +28,7 @@ mod role;
 pub mod slot;
 mod small_map;
 mod topic;
+mod unsequenced;
 
 pub use bind::{BadBind, Bind, Cursor};
 pub use input::{Effect, Input, Moment, Publishes, PullPage, Swap, TapId, Token};

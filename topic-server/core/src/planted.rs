@@ -23,6 +23,14 @@ pub enum PlantedBug {
     ReuseEpoch,
     /// A hole in the history is not announced.
     GapNotSent,
+    /// The ids of clients' publishes stay behind when a slot moves.
+    DedupNotTransferred,
+    /// The window of ids is far smaller than it should be.
+    DedupForgetsEarly,
+    /// A fetch leaves out the last publication, and says that the topic's head is behind it.
+    FetchMissesTail,
+    /// A fetch that brings more than two publications leaves out the second.
+    FetchHasHole,
 }
 
 impl Limits {

@@ -10,10 +10,11 @@ use ringcast_proto::record::SlotRecord;
 use ringcast_proto::{Millis, NodeRef, Offset, OwnerEpoch, Slot as SlotNumber, Topic as TopicName, v1};
 use ringcast_ring::Revision;
 
+use crate::chance::Chance;
 use crate::epochs::Epochs;
 use crate::gateways::Gateways;
 use crate::handoff::{Giving, Learning, Piece, Takeover};
-use crate::topic::Topic;
+use crate::topic::{Share, Topic};
 use crate::{Cursor, Effect, Input, Limits, Moment, Role, TapId};
 
 /// How exact expiry is, in milliseconds: one wake-up a second however many topics there are.
@@ -26,10 +27,14 @@ pub struct Counts {
     pub topics: usize,
     /// Members of all topics.
     pub members: usize,
-    /// Bytes in all histories.
+    /// Bytes in all histories, and of the ids of clients' publishes.
     pub history_bytes: usize,
-    /// Publications appended so far. The only one that never falls.
+    /// Publications appended so far. Like all that follow, it never falls.
     pub appended: u64,
+    /// Publications sent without an offset.
+    pub unsequenced: u64,
+    /// Publishes that were repeats, by the ids clients gave them.
+    pub duplicates: u64,
 }
 
 /// The state machine of one slot on one node.
@@ -45,6 +50,7 @@ pub struct Slot {
     /// The highest owner_epoch anybody spoke of since a write proved ours to be the highest.
     pub(crate) heard: OwnerEpoch,
     pub(crate) epochs: Epochs,
+    pub(crate) chance: Chance,
     /// Boxed, for the nodes of a tree are half empty.
     pub(crate) topics: BTreeMap<TopicName, Box<Topic>>,
     pub(crate) gateways: Gateways,
@@ -82,6 +88,7 @@ impl Slot {
             record: None,
             heard: OwnerEpoch(0),
             epochs: Epochs::new(0),
+            chance: Chance::new(0),
             topics: BTreeMap::new(),
             gateways: Gateways::default(),
             taps: BTreeMap::new(),
@@ -195,41 +202,32 @@ impl Slot {
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let serving = self.serving();
         let learns = self.learning.is_some();
-        let slot = u32::from(self.number.0);
         for name in std::mem::take(&mut self.touched) {
             let Some(topic) = self.topics.get_mut(&name) else {
                 continue;
             };
             topic.touched = false;
-            if let Some(OwnerEpoch(owner_epoch)) = serving {
-                topic.entries(&self.limits, |gateway, entry| {
-                    let entry = v1::DeliverEntry {
-                        slot,
-                        owner_epoch,
-                        ..entry
-                    };
-                    effects.push(Effect::Deliver(gateway.clone(), entry));
-                });
+            if let Some(owner_epoch) = serving {
+                hand_out(topic, self.number, owner_epoch, &self.limits, effects);
             }
             self.counts.less(topic.counted);
             if learns {
                 // Half copied it may look idle, and only its owner lets go of anything.
-                topic.counted = topic.counts();
+                topic.counted = topic.share();
                 self.counts.more(topic.counted);
                 continue;
             }
             // Only now: a burst larger than the history must still reach those who keep up.
-            let keep = self.limits.keep(topic.rule);
-            topic.history.trim(now, &keep);
+            topic.trim(now, &self.limits);
             if topic.is_idle() {
                 if let Some(topic) = self.topics.remove(&name) {
                     self.tell_target(&name, || Piece::gone(&topic));
                 }
                 continue;
             }
-            topic.counted = topic.counts();
+            topic.counted = topic.share();
             self.counts.more(topic.counted);
-            if let Some(due) = topic.history.expires(&keep).map(tick_after)
+            if let Some(due) = topic.expires(&self.limits).map(tick_after)
                 && (topic.timer == Millis(0) || due < topic.timer)
             {
                 self.timers.remove(&(topic.timer, name.clone()));
@@ -253,11 +251,6 @@ impl Slot {
         let learning = self.learning.as_ref().and_then(Learning::deadline);
         let takeover = self.takeover.as_ref().map(Takeover::deadline);
         [timers, giving, learning, takeover].into_iter().flatten().min()
-    }
-
-    /// A publication was appended.
-    pub(crate) fn count_append(&mut self) {
-        self.counts.appended += 1;
     }
 
     fn need_from(&mut self, gateway: &NodeRef, name: &TopicName, cursor: &Cursor) {
@@ -418,21 +411,39 @@ impl Slot {
     }
 }
 
+/// Hands the lanes what the topic's gateways still have to get.
+pub(crate) fn hand_out(
+    topic: &mut Topic,
+    slot: SlotNumber,
+    owner_epoch: OwnerEpoch,
+    limits: &Limits,
+    effects: &mut Vec<Effect>,
+) {
+    topic.entries(limits, |gateway, entry| {
+        let entry = v1::DeliverEntry {
+            slot: slot.0.into(),
+            owner_epoch: owner_epoch.0,
+            ..entry
+        };
+        effects.push(Effect::Deliver(gateway.clone(), entry));
+    });
+}
+
 /// A whole tick, when what is due has passed.
 fn tick_after(Millis(due): Millis) -> Millis {
     Millis(due.saturating_add(TICK_MS - due % TICK_MS))
 }
 
 impl Counts {
-    fn more(&mut self, other: Counts) {
-        self.topics += other.topics;
-        self.members += other.members;
-        self.history_bytes += other.history_bytes;
+    fn more(&mut self, share: Share) {
+        self.topics += 1;
+        self.members += share.members;
+        self.history_bytes += share.history_bytes;
     }
 
-    fn less(&mut self, other: Counts) {
-        self.topics -= other.topics;
-        self.members -= other.members;
-        self.history_bytes -= other.history_bytes;
+    fn less(&mut self, share: Share) {
+        self.topics -= 1;
+        self.members -= share.members;
+        self.history_bytes -= share.history_bytes;
     }
 }

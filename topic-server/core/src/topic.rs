@@ -4,16 +4,19 @@
 //! what was handed to it before.
 //! Leaves out: which node owns the slot, and whether a publication is committed (`slot`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ringcast_proto::v1::{DeliverEntry, Gap, Publication};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
 
 use crate::group::Group;
 use crate::history::{History, weight};
+use crate::ids::Ids;
 use crate::limits::RuleIndex;
 use crate::planted::PlantedBug;
 use crate::small_map::SmallMap;
-use crate::{Counts, Cursor, Limits, TapId};
+use crate::{Cursor, Limits, TapId};
 
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -24,6 +27,8 @@ pub(crate) struct Topic {
     /// The last offset given.
     pub(crate) head: Offset,
     pub(crate) history: History,
+    /// The ids clients gave their publishes; none: no client gave any lately.
+    pub(crate) ids: Option<Box<Ids>>,
     /// The members, by gateway.
     pub(crate) groups: SmallMap<NodeRef, Group>,
     pub(crate) taps: Vec<TapId>,
@@ -34,7 +39,14 @@ pub(crate) struct Topic {
     /// How much history it keeps.
     pub(crate) rule: RuleIndex,
     /// What the slot's counts say of it.
-    pub(crate) counted: Counts,
+    pub(crate) counted: Share,
+}
+
+/// What a topic adds to its slot's counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Share {
+    pub(crate) members: usize,
+    pub(crate) history_bytes: usize,
 }
 
 /// A topic's name as bytes that are counted, not copied.
@@ -54,16 +66,13 @@ impl Topic {
             epoch,
             head: Offset(0),
             history: History::default(),
+            ids: None,
             groups: SmallMap::default(),
             taps: Vec::new(),
             touched: false,
             timer: Millis(0),
             rule,
-            // A topic counts from its making.
-            counted: Counts {
-                topics: 1,
-                ..Counts::default()
-            },
+            counted: Share::default(),
         }
     }
 
@@ -97,19 +106,38 @@ impl Topic {
         }
     }
 
-    /// Nobody would miss it: nobody is joined, nobody looks, and there is nothing to resume from.
+    /// Nobody would miss it: nobody is joined, nobody looks, and there is nothing to resume from, and no publish that may
+    /// come again.
     pub(crate) fn is_idle(&self) -> bool {
-        self.groups.is_empty() && self.taps.is_empty() && self.history.is_empty()
+        self.groups.is_empty() && self.taps.is_empty() && self.history.is_empty() && self.ids.is_none()
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        let members = self.groups.values().map(|group| group.members.len()).sum();
-        Counts {
-            topics: 1,
-            members,
-            history_bytes: self.history.bytes(),
-            appended: 0,
+    pub(crate) fn share(&self) -> Share {
+        let ids = self.ids.as_ref().map_or(0, |ids| ids.bytes());
+        Share {
+            members: self.groups.values().map(|group| group.members.len()).sum(),
+            history_bytes: self.history.bytes() + ids,
         }
+    }
+
+    /// Lets go of what is too old or too much.
+    pub(crate) fn trim(&mut self, now: Millis, limits: &Limits) {
+        self.history.trim(now, &limits.keep(self.rule));
+        self.forget_ids(now, limits.ids_age_max);
+    }
+
+    pub(crate) fn forget_ids(&mut self, now: Millis, age_max: Duration) {
+        if let Some(ids) = &mut self.ids {
+            ids.forget(now, age_max);
+        }
+        self.ids = self.ids.take().filter(|ids| !ids.is_empty());
+    }
+
+    /// When there will be something to let go of.
+    pub(crate) fn expires(&self, limits: &Limits) -> Option<Millis> {
+        let history = self.history.expires(&limits.keep(self.rule));
+        let ids = self.ids.as_ref().and_then(|ids| ids.expires(limits));
+        [history, ids].into_iter().flatten().min()
     }
 }
 

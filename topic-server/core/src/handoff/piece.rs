@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use ringcast_proto::v1::handoff_item::Item;
 use ringcast_proto::v1::{
-    HandoffGroup, HandoffGroupChange, HandoffItem, HandoffPublication, HandoffPublications, HandoffTopic,
-    Member, Publication,
+    HandoffGroup, HandoffGroupChange, HandoffId, HandoffIds, HandoffItem, HandoffPublication,
+    HandoffPublications, HandoffTopic, Member, Publication,
 };
 use ringcast_proto::{Millis, NodeRef, Offset, SessionId};
 
 use crate::Bind;
 use crate::group::Group;
 use crate::history;
+use crate::ids::{First, Kept};
 use crate::topic::Topic;
 
 /// Members in one piece: some 24 bytes each without subjects, so that a page is never much larger than it should be.
@@ -26,6 +27,8 @@ const OVERHEAD_BYTES: usize = 64;
 pub(crate) enum Piece {
     /// A publication of this topic, with the time it was appended: its age is reckoned when it leaves.
     Publication(Bytes, Millis, Publication),
+    /// An id of a publish to this topic.
+    Id(Bytes, Kept),
     /// What is ready as it is.
     Item(Item),
 }
@@ -35,6 +38,7 @@ impl Piece {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Piece::Publication(_, _, publication) => history::weight(publication),
+            Piece::Id(_, kept) => kept.weight(),
             Piece::Item(item) => weight(item),
         }
     }
@@ -63,6 +67,8 @@ impl Piece {
         let publications = topic.history.kept();
         pieces
             .extend(publications.map(|(at, kept)| Piece::Publication(topic.name.clone(), *at, kept.clone())));
+        let ids = topic.ids.iter().flat_map(|ids| ids.kept());
+        pieces.extend(ids.map(|kept| Piece::Id(topic.name.clone(), kept.clone())));
         for (gateway, group) in &topic.groups {
             let members: Vec<Member> = group.members.iter().map(member).collect();
             pieces.extend(members.chunks(GROUP_MEMBERS_MAX).map(|members| {
@@ -126,8 +132,31 @@ pub(super) fn weight(item: &Item) -> usize {
             Item::Group(group) => members(&group.members),
             Item::GroupChange(change) => members(&change.joined) + 8 * change.left.len(),
             Item::Gateway(gateway) => 48 * gateway.kept.len(),
-            Item::Ids(_) | Item::TopicGone(_) => 0,
+            Item::Ids(list) => {
+                let one = |id: &HandoffId| OVERHEAD_BYTES + id.subject.len() + id.msg_id.len();
+                list.ids.iter().map(one).sum()
+            }
+            Item::TopicGone(_) => 0,
         }
+}
+
+fn id(kept: &Kept, now: Millis) -> HandoffId {
+    let (subject, msg_id) = kept.key.parts();
+    let (offset, matched) = match kept.first {
+        First::At(Offset(offset)) => (offset, 0),
+        First::Matched(matched) => (0, matched),
+    };
+    HandoffId {
+        subject: Bytes::copy_from_slice(subject),
+        msg_id: Bytes::copy_from_slice(msg_id),
+        offset,
+        matched,
+        age_ms: age_ms(kept.at, now),
+    }
+}
+
+fn age_ms(at: Millis, now: Millis) -> u32 {
+    u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Takes pieces off the front for one page, at least one if there is any; publications of a topic in a row are one item.
@@ -146,11 +175,19 @@ pub(super) fn page(
         let Some(piece) = waiting.pop_front() else { break };
         match piece {
             Piece::Item(item) => items.push(HandoffItem { item: Some(item) }),
+            Piece::Id(topic, kept) => {
+                let id = id(&kept, now);
+                match items.last_mut().map(|last| &mut last.item) {
+                    Some(Some(Item::Ids(list))) if list.topic == topic => list.ids.push(id),
+                    _ => items.push(HandoffItem {
+                        item: Some(Item::Ids(HandoffIds { topic, ids: vec![id] })),
+                    }),
+                }
+            }
             Piece::Publication(topic, at, publication) => {
-                let age_ms = u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX);
                 let kept = HandoffPublication {
                     publication: Some(publication),
-                    age_ms,
+                    age_ms: age_ms(at, now),
                 };
                 match items.last_mut().map(|last| &mut last.item) {
                     Some(Some(Item::Publications(list))) if list.topic == topic => {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use ringcast_proto::record::{MoveKind, SlotRecord};
 use ringcast_proto::v1::handoff_item::Item;
 use ringcast_proto::v1::{
-    EndedMove, HandoffGroup, HandoffGroupChange, HandoffPage, HandoffPublications, HandoffTopic, Member,
-    PullAnswer, PullStatus,
+    EndedMove, HandoffGroup, HandoffGroupChange, HandoffIds, HandoffPage, HandoffPublications, HandoffTopic,
+    Member, PullAnswer, PullStatus,
 };
 use ringcast_proto::{
     Epoch, Incarnation, Millis, NodeId, NodeRef, Offset, OwnerEpoch, SessionId, Topic as TopicName,
@@ -15,6 +15,7 @@ use ringcast_proto::{
 
 use super::piece::weight;
 use crate::bind::SUBJECT_BYTES_MAX;
+use crate::ids::{First, Kept, Key};
 use crate::planted::PlantedBug;
 use crate::slot::Slot;
 use crate::topic::Topic;
@@ -238,7 +239,8 @@ impl Slot {
                 Item::GroupChange(change) => self.take_change(change)?,
                 Item::Gateway(_) if self.limits.plants(PlantedBug::PublishNumbersNotTransferred) => {}
                 Item::Gateway(gateway) => self.gateways.import(gateway).ok_or(BadPage::Broken)?,
-                Item::Ids(_) => {}
+                Item::Ids(_) if self.limits.plants(PlantedBug::DedupNotTransferred) => {}
+                Item::Ids(list) => self.take_ids(list, moment.now)?,
                 Item::TopicGone(name) => {
                     let name = std::str::from_utf8(&name).map_err(|_| BadPage::Broken)?;
                     self.drop_topic(name);
@@ -280,6 +282,24 @@ impl Slot {
             let age = Duration::from_millis(kept.age_ms.into());
             topic.head = topic.head.next();
             topic.history.push(publication, now - age);
+        }
+        Ok(())
+    }
+
+    fn take_ids(&mut self, list: HandoffIds, now: Millis) -> Result<(), BadPage> {
+        let limits = self.limits.clone();
+        let topic = self.taken(&list.topic)?;
+        let head = topic.head;
+        let ids = topic.ids.get_or_insert_default();
+        for id in list.ids {
+            let first = match Offset(id.offset) {
+                Offset(0) => First::Matched(id.matched),
+                offset if offset <= head => First::At(offset),
+                _ => return Err(BadPage::Broken),
+            };
+            let key = Key::parse(&id.subject, &id.msg_id).map_err(|_| BadPage::Broken)?;
+            let at = now - Duration::from_millis(id.age_ms.into());
+            ids.push(Kept { key, at, first }, &limits);
         }
         Ok(())
     }

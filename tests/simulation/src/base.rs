@@ -238,6 +238,7 @@ impl Base {
             | Pending::Deliver(_)
             | Pending::Publish(_)
             | Pending::Bind(_)
+            | Pending::Fetch(_)
             | Pending::Pull(..) => Some(News::Answer(pending, answer)),
         }
     }

@@ -197,6 +197,13 @@ impl Gateway {
                 };
                 self.take(env, Input::Bound(call, answer));
             }
+            Some(News::Answer(Pending::Fetch(call), answer)) => {
+                let answer = match answer {
+                    Some(Answer::Fetched(answer)) => Ok(answer),
+                    other => Err(failed(other)),
+                };
+                self.take(env, Input::Fetched(call, answer));
+            }
             Some(News::Left) => self.left = true,
             Some(News::Made(..) | News::Answer(..)) | None => {}
         }
@@ -272,11 +279,13 @@ impl Gateway {
         let now = env.now;
         env.trace.line(now, || format!("    hub -> {effect:?}"));
         match effect {
-            Effect::Write(session, frame) => env.written.push(Written {
-                gateway: self.base.life.peer,
-                session,
-                frame: Some(frame.0),
-            }),
+            Effect::Write(session, frame) | Effect::Publication(session, frame, _) => {
+                env.written.push(Written {
+                    gateway: self.base.life.peer,
+                    session,
+                    frame: Some(frame.0),
+                })
+            }
             Effect::Close(session, ..) => env.written.push(Written {
                 gateway: self.base.life.peer,
                 session,
@@ -293,6 +302,18 @@ impl Gateway {
                 env.check.calls(now, self.base.life.peer);
                 self.base
                     .call(env, peer, request, Pending::Bind(call), CALL_DEADLINE);
+            }
+            Effect::Fetch(call, node, fetches) => {
+                let Some((header, peer)) = self.ready(&node) else {
+                    return self.refuse(env, Pending::Fetch(call));
+                };
+                let request = Request::Fetch(v1::FetchCall {
+                    header: Some(header),
+                    fetches,
+                });
+                env.check.calls(now, self.base.life.peer);
+                self.base
+                    .call(env, peer, request, Pending::Fetch(call), CALL_DEADLINE);
             }
             Effect::Publish(call, node, slots) => {
                 let Some((header, peer)) = self.ready(&node) else {

@@ -143,6 +143,7 @@ impl Server {
         match request {
             Request::Publish(publish) => self.publish_call(env, from, call, publish),
             Request::Bind(bind) => self.bind_call(env, from, call, bind),
+            Request::Fetch(fetch) => self.fetch_call(env, from, call, fetch),
             Request::Pull(pull) => self.pull_call(env, from, call, pull),
             Request::Load
             | Request::Change(_)
@@ -168,7 +169,7 @@ impl Server {
             Timer::Slot(slot, number) => self.slot_timer(env, *slot, *number),
             Timer::RunSlot(slot) => self.run_slot(env, *slot),
             Timer::Lane(gateway) => self.lane_awake(env, gateway),
-            Timer::AnswerPublish(number) => self.answer_now(env, *number),
+            Timer::AnswerCall(number) => self.answer_now(env, *number),
             Timer::Planner(number) if *number == self.planner_timer => self.plan(env),
             Timer::Touches => {
                 self.touch_under_way = false;

@@ -145,9 +145,11 @@ impl StoreProcess {
                 self.watch(env, from, stream, after);
                 return;
             }
-            Request::Publish(_) | Request::Bind(_) | Request::Pull(_) | Request::Deliver(_) => {
-                Answer::Refused("not a store's")
-            }
+            Request::Publish(_)
+            | Request::Bind(_)
+            | Request::Fetch(_)
+            | Request::Pull(_)
+            | Request::Deliver(_) => Answer::Refused("not a store's"),
         };
         if self.store.revision() != before {
             delay = env.disk();

@@ -53,6 +53,8 @@ pub(crate) enum Request {
     Publish(v1::PublishCall),
     /// Gateway to topic server.
     Bind(v1::BindCall),
+    /// Gateway to topic server.
+    Fetch(v1::FetchCall),
     /// Topic server to topic server.
     Pull(v1::PullCall),
     /// Topic server to gateway.
@@ -76,6 +78,8 @@ pub(crate) enum Answer {
     Published(v1::PublishAnswer),
     /// To [`Request::Bind`].
     Bound(v1::BindAnswer),
+    /// To [`Request::Fetch`].
+    Fetched(v1::FetchAnswer),
     /// To [`Request::Pull`].
     Pulled(v1::PullAnswer),
     /// To [`Request::Deliver`].
@@ -115,8 +119,8 @@ pub(crate) enum Timer {
     RunSlot(Slot),
     /// A lane tries again.
     Lane(NodeRef),
-    /// A publish call is to be answered.
-    AnswerPublish(u64),
+    /// A call of a gateway is to be answered.
+    AnswerCall(u64),
     /// The planner looks again; void but for the newest.
     Planner(u64),
     /// Touches go on.
@@ -231,6 +235,8 @@ pub(crate) enum Pending {
     Publish(CallId),
     /// A gateway's call.
     Bind(CallId),
+    /// A gateway's call.
+    Fetch(CallId),
     /// A page of a slot.
     Pull(Slot, PullPage),
 }
@@ -276,6 +282,7 @@ impl Request {
             Request::Bind(_) => 8,
             Request::Pull(_) => 9,
             Request::Deliver(_) => 10,
+            Request::Fetch(_) => 11,
         }
     }
 }

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use ringcast_proto::v1::{self, BindOutcome, BindStatus, SlotPublishAnswer, SlotStatus};
-use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot};
-use ringcast_topic_server_core::{Bind, PullPage};
+use ringcast_proto::v1::{
+    self, BindOutcome, BindStatus, FetchOutcome, FetchStatus, SlotPublishAnswer, SlotStatus,
+};
+use ringcast_proto::{Incarnation, NodeId, NodeRef, OwnerEpoch, Slot, Topic};
+use ringcast_topic_server_core::{Bind, Cursor, PullPage};
 
 use super::Server;
 use super::mail::Mail;
@@ -34,6 +36,7 @@ pub(super) struct Answering {
 enum Parts {
     Publish(Vec<(u32, Option<SlotPublishAnswer>)>),
     Bind(Vec<Option<BindOutcome>>),
+    Fetch(Vec<Option<FetchOutcome>>),
 }
 
 impl Server {
@@ -78,7 +81,7 @@ impl Server {
             self.base.life,
             self.base.clock,
             ANSWER_DEADLINE,
-            Timer::AnswerPublish(number),
+            Timer::AnswerCall(number),
         );
         for (part, publishes) in publish.slots.into_iter().enumerate() {
             let slot = publishes.slot;
@@ -113,7 +116,7 @@ impl Server {
             self.base.life,
             self.base.clock,
             BIND_DEADLINE,
-            Timer::AnswerPublish(number),
+            Timer::AnswerCall(number),
         );
         for (part, bind) in binds.binds.into_iter().enumerate() {
             let owner_epoch = OwnerEpoch(bind.owner_epoch);
@@ -141,6 +144,61 @@ impl Server {
                     ..unbound(BindStatus::Overloaded)
                 };
                 self.part_bound(env, number, part, overloaded);
+            }
+        }
+        self.answer_if_whole(env, number);
+    }
+
+    pub(super) fn fetch_call(
+        &mut self,
+        env: &mut Env,
+        caller: Life,
+        call: CallNumber,
+        fetches: v1::FetchCall,
+    ) {
+        let from = match self.caller(fetches.header.as_ref()) {
+            Ok(from) => from,
+            Err(refused) => return self.send(env, caller, call, refused),
+        };
+        // An answer may be a prefix of what was asked for.
+        let mut asked = fetches.fetches;
+        if asked.len() > 1 && env.random.chance(200_000) {
+            asked.truncate(asked.len() / 2);
+        }
+        let number = self.answering(caller, &from, call, Parts::Fetch(vec![None; asked.len()]));
+        env.timer(
+            self.base.life,
+            self.base.clock,
+            BIND_DEADLINE,
+            Timer::AnswerCall(number),
+        );
+        for (part, fetch) in asked.into_iter().enumerate() {
+            let Some(slot) = self.slot(fetch.slot) else {
+                self.part_fetched(env, number, part, unfetched(FetchStatus::NotOwner));
+                continue;
+            };
+            let after = fetch.after.as_ref().and_then(|after| Cursor::parse(after).ok());
+            let (Ok(topic), Some(after)) = (Topic::parse(&fetch.topic), after) else {
+                env.check.fail(
+                    env.now,
+                    "I12",
+                    "a gateway sent a fetch that cannot be read".to_owned(),
+                );
+                return;
+            };
+            let mail = Mail::Fetch {
+                from: from.clone(),
+                owner_epoch: OwnerEpoch(fetch.owner_epoch),
+                topic,
+                after,
+                asker: (number, part),
+            };
+            if !self.ask(env, slot, mail) {
+                let overloaded = FetchOutcome {
+                    retry_after_ms: RETRY_AFTER_MS,
+                    ..unfetched(FetchStatus::Overloaded)
+                };
+                self.part_fetched(env, number, part, overloaded);
             }
         }
         self.answer_if_whole(env, number);
@@ -210,6 +268,18 @@ impl Server {
         self.answer_if_whole(env, number);
     }
 
+    pub(super) fn part_fetched(&mut self, env: &mut Env, number: u64, part: usize, outcome: FetchOutcome) {
+        if let Some(Answering {
+            parts: Parts::Fetch(parts),
+            ..
+        }) = self.answering.get_mut(&number)
+            && let Some(waiting) = parts.get_mut(part)
+        {
+            *waiting = Some(outcome);
+        }
+        self.answer_if_whole(env, number);
+    }
+
     fn answering(&mut self, caller: Life, from: &NodeRef, call: CallNumber, parts: Parts) -> u64 {
         self.asked += 1;
         let answering = Answering {
@@ -230,6 +300,7 @@ impl Server {
             .is_some_and(|answering| match &answering.parts {
                 Parts::Publish(parts) => parts.iter().all(|(_, answer)| answer.is_some()),
                 Parts::Bind(parts) => parts.iter().all(Option::is_some),
+                Parts::Fetch(parts) => parts.iter().all(Option::is_some),
             });
         if whole {
             self.answer_now(env, number);
@@ -275,6 +346,16 @@ impl Server {
                     outcomes,
                 })
             }
+            Parts::Fetch(parts) => {
+                let outcomes = parts
+                    .into_iter()
+                    .map(|outcome| outcome.unwrap_or_else(|| unfetched(FetchStatus::Overloaded)))
+                    .collect();
+                Answer::Fetched(v1::FetchAnswer {
+                    incarnation: life.0,
+                    outcomes,
+                })
+            }
         };
         self.send(env, caller, call, answer);
     }
@@ -312,5 +393,12 @@ fn unbound(status: BindStatus) -> BindOutcome {
     BindOutcome {
         status: status.into(),
         ..BindOutcome::default()
+    }
+}
+
+fn unfetched(status: FetchStatus) -> FetchOutcome {
+    FetchOutcome {
+        status: status.into(),
+        ..FetchOutcome::default()
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, v1};
-use ringcast_topic_server_core::{Bind, Input, Publishes, PullPage, Slot, Token};
+use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, Topic, v1};
+use ringcast_topic_server_core::{Bind, Cursor, Input, Publishes, PullPage, Slot, Token};
 
 use crate::wire::{CallNumber, Life};
 
@@ -21,6 +21,13 @@ pub(super) enum Mail {
         from: NodeRef,
         owner_epoch: OwnerEpoch,
         bind: Bind,
+        asker: (u64, usize),
+    },
+    Fetch {
+        from: NodeRef,
+        owner_epoch: OwnerEpoch,
+        topic: Topic,
+        after: Cursor,
         asker: (u64, usize),
     },
     Pull {
@@ -101,6 +108,19 @@ impl SlotTask {
                 from,
                 owner_epoch,
                 bind,
+            },
+            Mail::Fetch {
+                from,
+                owner_epoch,
+                topic,
+                after,
+                asker: (call, part),
+            } => Input::Fetch {
+                token: self.asker(Asker::Part(call, part)),
+                from,
+                owner_epoch,
+                topic,
+                after,
             },
             Mail::Pull {
                 from,

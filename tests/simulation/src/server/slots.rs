@@ -186,6 +186,11 @@ impl Server {
                     self.part_bound(env, call, part, outcome);
                 }
             }
+            Effect::Fetched(token, outcome) => {
+                if let Some(Asker::Part(call, part)) = self.asked_by(number, token) {
+                    self.part_fetched(env, call, part, outcome);
+                }
+            }
             Effect::PullAnswered(token, mut answer) => {
                 if let Some(Asker::Pull(life, call)) = self.asked_by(number, token) {
                     answer.incarnation = self.base.node().incarnation.0;

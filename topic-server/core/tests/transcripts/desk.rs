@@ -93,9 +93,10 @@ impl Desk {
                 Input::Tick
             }
             "flush" => return self.flush(),
-            // bind GATEWAY seq[<prev][@OFFSET|@?] +SESSION -SESSION ...: `@?` is a cursor of an unknown epoch.
+            // bind GATEWAY seq[<prev][@OFFSET|@?] +SESSION[:SUBJECT] -SESSION ...: `@?` is a cursor of an unknown epoch.
             "bind" => self.bind(node(words[0]), words[1], &words[2..]),
-            // publish PAYLOAD ... [by GATEWAY NUMBER] [knowing OWNER_EPOCH]
+            // publish PAYLOAD ... [by GATEWAY NUMBER] [knowing OWNER_EPOCH] [id [SUBJECT/]ID] [to all|others|one|NAME,...]
+            // [from SESSION] [ephemeral] [binary]
             "publish" => self.publish(words),
             // fetch OFFSET [knowing OWNER_EPOCH]: what follows it; `?` is a cursor of an unknown epoch.
             "fetch" => self.fetch(words),
@@ -201,7 +202,14 @@ impl Desk {
             .first()
             .cloned()
             .unwrap_or(Bytes::from_static(b"none"));
-        let session = |word: &&&str| word[1..].parse::<u64>().unwrap();
+        let parts = |word: &&&str| {
+            word[1..]
+                .split_once(':')
+                .map_or((word[1..].to_owned(), "".to_owned()), |(session, subject)| {
+                    (session.to_owned(), subject.to_owned())
+                })
+        };
+        let session = |word: &&&str| parts(word).0.parse::<u64>().unwrap();
         let bind = v1::Bind {
             slot: 7,
             owner_epoch: 0,
@@ -211,7 +219,7 @@ impl Desk {
             joined: (members.iter().filter(|word| word.starts_with('+')))
                 .map(|word| v1::Member {
                     session: session(&word),
-                    subject: Bytes::new(),
+                    subject: bytes(&parts(&word).1),
                 })
                 .collect(),
             left: members
@@ -260,22 +268,36 @@ impl Desk {
     }
 
     fn publish(&mut self, words: &[&str]) -> Input {
-        let by = words.iter().position(|word| *word == "by");
-        let knowing = words.iter().position(|word| *word == "knowing");
-        let payloads = &words[..by.or(knowing).unwrap_or(words.len())];
-        let from = node(by.map_or("gw-9", |by| words[by + 1]));
-        let first: u64 = by.map_or(0, |by| words[by + 2].parse().unwrap());
+        const KEYWORDS: [&str; 7] = ["by", "knowing", "id", "to", "from", "ephemeral", "binary"];
+        let at = |keyword: &str| words.iter().position(|word| *word == keyword);
+        let after = |keyword, distance| at(keyword).map(|at| words[at + distance]);
+        let payloads = words.iter().take_while(|word| !KEYWORDS.contains(*word));
+        let from = node(after("by", 1).unwrap_or("gw-9"));
+        let first: u64 = after("by", 2).map_or(0, |number| number.parse().unwrap());
+        let (subject, msg_id) = after("id", 1).map_or(("", ""), |id| id.split_once('/').unwrap_or(("", id)));
+        let to = after("to", 1).unwrap_or("all");
+        let (target, names) = match to {
+            "all" => (v1::Target::All, Vec::new()),
+            "others" => (v1::Target::Others, Vec::new()),
+            "one" => (v1::Target::One, Vec::new()),
+            names => (v1::Target::Members, names.split(',').map(bytes).collect()),
+        };
         let publish = |(index, payload): (usize, &&str)| v1::Publish {
             number: if first == 0 { 0 } else { first + index as u64 },
             topic: Bytes::from_static(b"t"),
             event: Bytes::from_static(b"e"),
-            payload: Bytes::copy_from_slice(payload.as_bytes()),
-            session: 5,
-            ..v1::Publish::default()
+            payload: bytes(payload),
+            session: after("from", 1).map_or(5, |session| session.parse().unwrap()),
+            target: target.into(),
+            names: names.clone(),
+            msg_id: bytes(msg_id),
+            subject: bytes(subject),
+            ephemeral: at("ephemeral").is_some(),
+            binary: at("binary").is_some(),
         };
-        let owner_epoch = OwnerEpoch(knowing.map_or(0, |at| words[at + 1].parse().unwrap()));
+        let owner_epoch = OwnerEpoch(after("knowing", 1).map_or(0, |epoch| epoch.parse().unwrap()));
+        let publishes = payloads.enumerate().map(publish).collect();
         self.asked += 1;
-        let publishes = payloads.iter().enumerate().map(publish).collect();
         Input::Publish(Publishes {
             token: Token(self.asked),
             from,
@@ -309,8 +331,8 @@ impl Desk {
                 Effect::TapEnded(TapId(tap)) => format!("tap {tap} ended"),
                 Effect::Shown(_, reply) => match reply.topic {
                     Some(topic) => format!(
-                        "shown: @{} members {} history {}",
-                        topic.offset, topic.members, topic.history_len
+                        "shown: @{} members {} history {} ids {}",
+                        topic.offset, topic.members, topic.history_len, topic.ids
                     ),
                     None if reply.not_owner => "not owner".to_owned(),
                     None => "no such topic".to_owned(),
@@ -420,15 +442,29 @@ impl Desk {
             parts.push(format!("gap {}-{} {reason}", gap.from, gap.to));
         }
         let publication = |publication: &v1::Publication| {
+            let binary = if publication.binary { " (binary)" } else { "" };
             format!(
-                "@{} {}",
+                "@{} {}{binary}",
                 publication.offset,
                 String::from_utf8_lossy(&publication.payload)
             )
         };
         parts.extend(entry.publications.iter().map(publication));
+        for unsequenced in &entry.unsequenced {
+            let one = unsequenced.publication.as_ref().unwrap();
+            assert!(one.offset == 0 && entry.publications.is_empty() && entry.gap.is_none());
+            let mut part = format!("once {}", String::from_utf8_lossy(&one.payload));
+            if !unsequenced.to.is_empty() {
+                write!(part, " to {:?}", unsequenced.to).unwrap();
+            }
+            parts.push(part);
+        }
         format!("after {}: {}", entry.prev_offset, parts.join(", "))
     }
+}
+
+fn bytes(text: impl AsRef<str>) -> Bytes {
+    Bytes::copy_from_slice(text.as_ref().as_bytes())
 }
 
 fn topic() -> Topic {

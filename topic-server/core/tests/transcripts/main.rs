@@ -4,7 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod dedup;
 mod desk;
+mod fetch;
+mod keeping;
+mod once;
 
 use std::time::Duration;
 
@@ -224,7 +228,7 @@ fn a_burst_larger_than_the_history_reaches_those_who_keep_up() {
             -> e1@1 e1@2 e1@3 e1@4 e1@5
             gw-1 <- after 0: @1 a, @2 b, @3 c
             gw-1 <- after 3: @4 d, @5 e
-            shown: @5 members 1 history 2
+            shown: @5 members 1 history 2 ids 0
         "#]],
     );
 }
@@ -285,7 +289,7 @@ fn a_bind_that_was_overtaken_by_the_leave_of_all_makes_no_group() {
         bound OK
         bound OK
         -> e1@1
-        shown: @1 members 0 history 1
+        shown: @1 members 0 history 1 ids 0
         bound OK e1@1 head 1
         members 2@gw-1
     "#]];
@@ -297,7 +301,7 @@ fn a_bind_that_was_overtaken_by_the_leave_of_all_makes_no_group() {
             bound OK e1@0 head 0
             bound OK
             -> e2@1
-            shown: @1 members 0 history 1
+            shown: @1 members 0 history 1 ids 0
             bound OK e2@1 head 1
             members 2@gw-1
         "#]],
@@ -416,99 +420,6 @@ fn a_tap_shows_what_is_published_while_it_is_there() {
             -> e1@2
             tap 2 ended
             -> NOT_OWNER ts-2#1 under 2
-        "#]],
-    );
-}
-
-#[test]
-fn a_fetch_brings_what_follows_the_position_up_to_the_head() {
-    check(
-        "publish a b c | fetch 1 | fetch 3 | fetch 9 | fetch 0 | publish d | fetch 2",
-        expect![[r#"
-            -> e1@1 e1@2 e1@3
-            fetched OK head e1@3: @2 b @3 c
-            fetched OK head e1@3:
-            fetched OK head e1@3:
-            fetched OK head e1@3: @1 a @2 b @3 c
-            -> e1@4
-            fetched OK head e1@4: @3 c @4 d
-        "#]],
-    );
-}
-
-#[test]
-fn a_fetch_brings_the_last_ones_where_not_all_can_be_had() {
-    let limits = Limits {
-        recovery_len_max: 2,
-        ..Limits::default()
-    };
-    check_with(
-        limits,
-        "publish a b c | fetch 0 | fetch 1 | fetch 2",
-        expect![[r#"
-        -> e1@1 e1@2 e1@3
-        fetched OK head e1@3: @2 b @3 c
-        fetched OK head e1@3: @2 b @3 c
-        fetched OK head e1@3: @3 c
-    "#]],
-    );
-    let limits = Limits {
-        // What a publication of two bytes weighs, three times.
-        recovery_bytes_max: 3 * 98,
-        ..Limits::default()
-    };
-    check_with(
-        limits,
-        "publish a b c dd | fetch 0 | fetch 1",
-        expect![[r#"
-        -> e1@1 e1@2 e1@3 e1@4
-        fetched OK head e1@4: @3 c @4 dd
-        fetched OK head e1@4: @3 c @4 dd
-    "#]],
-    );
-    let limits = Limits {
-        history_len_max: 2,
-        repair_age_max: Duration::ZERO,
-        ..Limits::default()
-    };
-    check_with(
-        limits,
-        "publish a b c | flush | fetch 0 | pass 400 | flush | publish d | pass 1 | fetch 0",
-        expect![[r#"
-            -> e1@1 e1@2 e1@3
-            fetched OK head e1@3: @2 b @3 c
-            -> e2@1
-            fetched OK head e2@1:
-        "#]],
-    );
-}
-
-#[test]
-fn a_fetch_of_another_epoch_or_of_no_topic_brings_nothing_and_makes_nothing() {
-    check(
-        "fetch 0 | list | publish a | fetch ? | fetch 0",
-        expect![[r#"
-        fetched OK no topic
-        listed 0
-        -> e1@1
-        fetched OK head e1@1:
-        fetched OK head e1@1: @1 a
-    "#]],
-    );
-}
-
-#[test]
-fn a_fetch_is_answered_by_the_owner_alone() {
-    check(
-        "publish a | fetch 0 knowing 2 | fetch 0 | confirmed 1 | fetch 0 | fenced | fetch 0 | other ts-2#4 3 | fetch 0",
-        expect![[r#"
-            -> e1@1
-            behind
-            fetched NOT_OWNER
-            fetched NOT_OWNER
-            fetched OK head e1@1: @1 a
-            fetched NOT_OWNER
-            fetched NOT_OWNER ts-2#4
         "#]],
     );
 }

@@ -7,6 +7,7 @@
 mod bars;
 pub mod big_slots;
 mod dice;
+pub mod memory;
 pub mod move_kills;
 pub mod moves;
 mod report;

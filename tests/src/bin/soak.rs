@@ -1,7 +1,7 @@
 //! The scenarios at full size, held to the promised figures: minutes, not seconds, and so no part of the tests.
 //!
-//! `scripts/soak [SCENARIO ...] [--kills N] [--seed N] [--write FILE]` builds the binary and runs this. It prints a table a
-//! scenario and ends with 1 if a bar was missed, or a scenario could not be carried out.
+//! `scripts/soak [SCENARIO ...] [--kills N] [--seed N] [--topics N] [--write FILE]` builds the binary and runs this. It
+//! prints a table a scenario and ends with 1 if a bar was missed, or a scenario could not be carried out.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,18 +9,31 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use ringcast_tests::load::{KILLS, MOVES, Shape};
-use ringcast_tests::scenario::{Bars, Report, big_slots, move_kills, moves, rolling};
+use ringcast_tests::scenario::{Bars, Report, big_slots, memory, move_kills, moves, rolling};
 
 /// What there is, in the order it is done.
-const SCENARIOS: [&str; 6] = ["moves", "rolling", "kills", "topics", "members", "histories"];
+const SCENARIOS: [&str; 7] = [
+    "moves",
+    "rolling",
+    "kills",
+    "topics",
+    "members",
+    "histories",
+    "memory",
+];
 
 /// P10: the worst pause of a slot.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// In bytes: what a million topics have to fit in.
+const GIB: f64 = (1u64 << 30) as f64;
 
 struct Arguments {
     scenarios: Vec<String>,
     kills: usize,
     seed: u64,
+    /// Of the scenario `memory`.
+    topics: usize,
     write: Option<PathBuf>,
 }
 
@@ -44,6 +57,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
     let mut arguments = Arguments {
         scenarios: Vec::new(),
         kills: 50,
+        topics: 200_000,
         seed: now.context("read the clock")?.as_secs(),
         write: None,
     };
@@ -52,9 +66,12 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
         match argument.as_str() {
             "--kills" => arguments.kills = value()?.parse().context("--kills")?,
             "--seed" => arguments.seed = value()?.parse().context("--seed")?,
+            "--topics" => arguments.topics = value()?.parse().context("--topics")?,
             "--write" => arguments.write = Some(value()?.into()),
             name if SCENARIOS.contains(&name) => arguments.scenarios.push(argument),
-            other => bail!("{other:?} is none of {SCENARIOS:?}, --kills N, --seed N, --write FILE"),
+            other => {
+                bail!("{other:?} is none of {SCENARIOS:?}, --kills N, --seed N, --topics N, --write FILE")
+            }
         }
     }
     if arguments.scenarios.is_empty() {
@@ -143,6 +160,18 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
                 pause: PAUSE,
             };
             big_slots::members(scale).await
+        }
+        "memory" => {
+            let scale = memory::Scale {
+                topics: arguments.topics,
+                steps: 4,
+                gateways: 2,
+                topic_bytes: GIB / 1e6,
+                histories: 4000,
+                publications: 100,
+                payload_bytes: 200,
+            };
+            memory::run(scale).await
         }
         _ => {
             let scale = big_slots::Topics {

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod ports;
 pub mod process;
 pub mod raw;
+pub mod resuming;
 pub mod scenario;
 pub mod wait;
 

@@ -24,12 +24,12 @@ use crate::fetching::Fetching;
 use crate::interest::Interest;
 use crate::limits::Limits;
 use crate::owners::Owners;
-use crate::phoenix::{self, Frame, Json, Message, Serializer};
+use crate::phoenix::{Frame, Message, Serializer};
 use crate::place::Place;
 use crate::policy::{AllowAll, Policy};
 use crate::publishing::Publishing;
 use crate::reason;
-use crate::route::{Namespace, Route, Routes, topics_name_is_legal};
+use crate::route::{Namespace, Routes};
 use crate::session::Session;
 use replies::{Held, Waiter};
 
@@ -371,37 +371,6 @@ impl Gateway {
         self.interest.moved(&slots, &self.owners, self.now);
         self.fetching.moved(&slots);
         self.publishing.moved(&slots);
-    }
-
-    fn server_publish(&mut self, call: CallId, publish: ServerPublish, effects: &mut Vec<Effect>) {
-        // What nobody can join nobody would receive: better said than published.
-        let refusal = match self.routes.find(&publish.topic) {
-            None => Some(reason::UNMATCHED_TOPIC),
-            Some(Route::Topics) if !topics_name_is_legal(&publish.topic) => Some(reason::BAD_REQUEST),
-            Some(_) => None,
-        };
-        if let Some(refusal) = refusal {
-            return effects.push(Effect::ServerPublished(call, Err(refusal)));
-        }
-        let Some(slot) = self.owners.slot_of(publish.topic.as_bytes()) else {
-            return effects.push(Effect::ServerPublished(call, Err(reason::TOPIC_UNAVAILABLE)));
-        };
-        let message = v1::Publish {
-            topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
-            event: publish.event,
-            payload: phoenix::compact(Json(publish.payload)).0,
-            msg_id: publish.msg_id,
-            target: publish.target.into(),
-            names: publish.names,
-            ..Default::default()
-        };
-        if self
-            .publishing
-            .push(slot, message, Waiter::Server(call), self.now)
-            .is_err()
-        {
-            effects.push(Effect::ServerPublished(call, Err(reason::OVERLOADED)));
-        }
     }
 
     fn expire(&mut self, effects: &mut Vec<Effect>) {

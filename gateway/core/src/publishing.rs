@@ -87,7 +87,7 @@ impl<W> Publishing<W> {
     /// Queues a publish; its number is given here. The waiter comes back where the slot's queue is full.
     pub(crate) fn push(&mut self, slot: Slot, message: v1::Publish, waiter: W, now: Millis) -> Result<(), W> {
         let queue = self.queues.entry(slot).or_default();
-        if !queue.has_room(message.payload.len(), &self.limits) {
+        if !queue.has_room(weight(&message), &self.limits) {
             return Err(waiter);
         }
         queue.push(message, waiter, now, now + self.limits.deadline);
@@ -264,6 +264,12 @@ impl<W> Publishing<W> {
             !queue.is_empty()
         });
     }
+}
+
+/// What a publish counts where bytes are bounded: all of it whose length its publisher chose.
+pub(crate) fn weight(publish: &v1::Publish) -> usize {
+    let names: usize = publish.names.iter().map(|name| name.len()).sum();
+    publish.payload.len() + publish.msg_id.len() + names
 }
 
 fn decode(outcome: &v1::PublishOutcome) -> Option<Answer> {

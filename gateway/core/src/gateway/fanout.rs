@@ -10,7 +10,7 @@ use ringcast_proto::{Epoch, Offset, SessionId, Slot, Topic};
 use super::replies::{ClientWaiter, Waiter};
 use super::{CallId, Counts, Effect, Gateway, Published};
 use crate::interest::{Event, Member, Passed};
-use crate::phoenix::{self, Frame, Json, Serializer, Tail};
+use crate::phoenix::{Frame, Json, Outgoing, Serializer};
 use crate::place::{Place, Stream};
 
 impl Gateway {
@@ -207,16 +207,8 @@ fn no_such_slot() -> v1::DeliverException {
 struct Encoded<'a> {
     topic: &'a Topic,
     publications: &'a [Publication],
-    texts: BTreeMap<(Serializer, bool), Vec<Text>>,
+    outgoing: BTreeMap<(Serializer, bool), Vec<Outgoing>>,
     frames: BTreeMap<(Serializer, bool, Bytes), Vec<Option<Frame>>>,
-}
-
-/// A publication encoded for all who write alike.
-enum Text {
-    /// What follows the join_ref.
-    Json(Tail),
-    /// The same frame for all; none where the serializer has no words for it (F5).
-    Binary(Option<Frame>),
 }
 
 impl<'a> Encoded<'a> {
@@ -224,7 +216,7 @@ impl<'a> Encoded<'a> {
         Encoded {
             topic,
             publications,
-            texts: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
             frames: BTreeMap::new(),
         }
     }
@@ -265,62 +257,15 @@ impl<'a> Encoded<'a> {
     }
 
     fn frames(&mut self, serializer: Serializer, push_ref: &Json, positions: bool) -> &[Option<Frame>] {
-        let texts = self.texts.entry((serializer, positions)).or_insert_with(|| {
-            let text = |publication: &Publication| Text::new(serializer, positions, self.topic, publication);
-            self.publications.iter().map(text).collect()
+        let outgoing = self.outgoing.entry((serializer, positions)).or_insert_with(|| {
+            let outgoing = |publication: &Publication| {
+                let offset = (positions && publication.offset > 0).then_some(Offset(publication.offset));
+                Outgoing::new(serializer, offset, self.topic, publication)
+            };
+            self.publications.iter().map(outgoing).collect()
         });
         self.frames
             .entry((serializer, positions, push_ref.0.clone()))
-            .or_insert_with(|| texts.iter().map(|text| text.frame(push_ref)).collect())
-    }
-}
-
-impl Text {
-    fn new(serializer: Serializer, positions: bool, topic: &Topic, publication: &Publication) -> Text {
-        let event = String::from_utf8_lossy(&publication.event);
-        // X3: the offset in the place of the ref.
-        let at = (positions && publication.offset > 0).then(|| format!("\"@{}\"", publication.offset));
-        let reference = at.map_or_else(Json::null, |at| Json(at.into()));
-        if !publication.binary {
-            return Text::Json(Tail::new(
-                serializer,
-                &reference,
-                topic,
-                &event,
-                &publication.payload,
-            ));
-        }
-        let frame = match serializer {
-            Serializer::V2 => phoenix::binary_broadcast(topic, &event, &publication.payload).ok(),
-            Serializer::V1 => None,
-        };
-        if reference.is_null() {
-            return Text::Binary(frame);
-        }
-        // X5: binary frames have no ref, so the position follows in the same write.
-        let payload: &[u8] = if frame.is_some() {
-            b"{}"
-        } else {
-            br#"{"skipped":"binary"}"#
-        };
-        let marker = phoenix::push(
-            serializer,
-            &Json::null(),
-            &reference,
-            topic,
-            "phx_offset",
-            payload,
-        );
-        Text::Binary(Some(match frame {
-            Some(frame) => Frame([frame.0, marker.0].concat().into()),
-            None => marker,
-        }))
-    }
-
-    fn frame(&self, push_ref: &Json) -> Option<Frame> {
-        match self {
-            Text::Json(tail) => Some(tail.frame(push_ref)),
-            Text::Binary(frame) => frame.clone(),
-        }
+            .or_insert_with(|| outgoing.iter().map(|outgoing| outgoing.frame(push_ref)).collect())
     }
 }

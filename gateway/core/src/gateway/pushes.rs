@@ -1,4 +1,4 @@
-//! A client's push becomes a publish, or is refused and hurts nobody (B1).
+//! A client's push becomes a publish, or is refused and hurts nobody (B1); and the server publishes.
 
 use bytes::Bytes;
 use ringcast_proto::v1::{self, Target};
@@ -6,10 +6,16 @@ use ringcast_proto::{SessionId, Topic};
 
 use super::clients::{ERROR, detached};
 use super::replies::{ClientWaiter, Waiter};
-use super::{Effect, Gateway};
-use crate::phoenix::{self, BadPublish, Message, Payload, PublishBody};
-use crate::reason;
-use crate::route::{ClientEvents, Route};
+use super::{CallId, Effect, Gateway, ServerPublish};
+use crate::phoenix::{self, BadPublish, Json, Message, Payload};
+use crate::publishing::weight;
+use crate::reason::{self, Refusal};
+use crate::route::{ClientEvents, Namespace, Route, topics_name_is_legal};
+
+/// Under which the server's own API is known where ids are kept: no client can be called so.
+const SERVER: &[u8] = b"\0server";
+/// Longest event name a publication may have.
+const EVENT_BYTES_MAX: usize = 255;
 
 impl Gateway {
     pub(super) fn push(&mut self, id: SessionId, topic: Topic, message: Message, effects: &mut Vec<Effect>) {
@@ -24,45 +30,54 @@ impl Gateway {
         }
         let positions = channel.positions;
         let (slot, route, push_ref) = (channel.slot, channel.route.clone(), channel.push_ref.clone());
-        let body = if !session.pushes.take(self.limits.pushes, self.now) {
-            Err(reason::RATE_LIMITED)
+        let asked = if !session.pushes.take(self.limits.pushes, self.now) {
+            let wait = session.pushes.next_token_in(self.limits.pushes);
+            Err(Refusal::from(reason::RATE_LIMITED).after(wait))
         } else if !self.policy.may_publish(&session.subject, &topic) {
-            Err(reason::UNAUTHORIZED)
+            Err(Refusal::from(reason::UNAUTHORIZED))
         } else {
-            body(&route, &message)
+            asked(&route, &message).map_err(Refusal::from)
         };
-        let body = match body {
-            Ok(body) => body,
-            Err(why) => {
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => {
                 return self.reply(
                     id,
                     &push_ref,
                     &message.reference,
                     &message.topic,
                     ERROR,
-                    &reason::body(why, positions),
+                    &refusal.body(positions),
                     effects,
                 );
             }
         };
-        let bytes = body.payload.as_bytes().len();
-        let publish = v1::Publish {
-            number: 0,
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            event: body.event,
-            payload: phoenix::compact(body.payload).0,
-            session: id.0,
-            target: body.target.into(),
-            ..v1::Publish::default()
-        };
-        let copy_first = matches!(route, Route::Namespace(_)) && body.target == Target::All;
+        let bytes = weight(&asked);
+        // Of what has no offset the owner's answer and the copy go their own ways, and so do the reply and the copy.
+        let copy_first =
+            matches!(route, Route::Namespace(_)) && asked.target() == Target::All && !asked.ephemeral;
         let waiter = ClientWaiter {
             session: id,
-            topic,
             reference: detached(&message.reference),
-            msg_id: Bytes::new(),
+            msg_id: if positions {
+                asked.msg_id.clone()
+            } else {
+                Bytes::new()
+            },
             copy_first,
             bytes,
+            topic: topic.clone(),
+        };
+        let subject = if asked.msg_id.is_empty() {
+            Bytes::new()
+        } else {
+            session.subject.clone()
+        };
+        let publish = v1::Publish {
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            session: id.0,
+            subject,
+            ..asked
         };
         if self
             .publishing
@@ -86,45 +101,111 @@ impl Gateway {
         self.counts.client_publishes += 1;
         self.pace(id, effects);
     }
+
+    pub(super) fn server_publish(&mut self, call: CallId, publish: ServerPublish, effects: &mut Vec<Effect>) {
+        // What nobody can join nobody would receive: better said than published.
+        let route = match self.routes.find(&publish.topic) {
+            None => Err(reason::UNMATCHED_TOPIC),
+            Some(Route::Topics) if !topics_name_is_legal(&publish.topic) => Err(reason::BAD_REQUEST),
+            Some(route) => Ok(route),
+        };
+        let slot = self.owners.slot_of(publish.topic.as_bytes());
+        let (slot, route) = match route.and_then(|route| Ok((slot.ok_or(reason::TOPIC_UNAVAILABLE)?, route)))
+        {
+            Ok(found) => found,
+            Err(why) => return effects.push(Effect::ServerPublished(call, Err(why))),
+        };
+        let message = v1::Publish {
+            topic: Bytes::copy_from_slice(publish.topic.as_bytes()),
+            ephemeral: is_ephemeral(&route, &publish.event),
+            event: publish.event,
+            payload: phoenix::compact(Json(publish.payload)).0,
+            subject: if publish.msg_id.is_empty() {
+                Bytes::new()
+            } else {
+                Bytes::from_static(SERVER)
+            },
+            msg_id: publish.msg_id,
+            target: publish.target.into(),
+            names: publish.names,
+            ..Default::default()
+        };
+        if self
+            .publishing
+            .push(slot, message, Waiter::Server(call), self.now)
+            .is_err()
+        {
+            effects.push(Effect::ServerPublished(call, Err(reason::OVERLOADED)));
+        }
+    }
 }
 
-/// What a push asks to have published.
-fn body(route: &Route, message: &Message) -> Result<PublishBody, &'static str> {
-    let Payload::Json(payload) = &message.payload else {
-        return Err(reason::BAD_REQUEST);
-    };
+/// What a push asks to have published; who asks and where is left to the caller.
+fn asked(route: &Route, message: &Message) -> Result<v1::Publish, &'static str> {
     let event = message.event.as_deref().ok_or(reason::BAD_REQUEST)?;
-    let body = match (route, event) {
-        (Route::Namespace(namespace), _) if namespace.client_events == ClientEvents::Refuse => {
+    let mut publish = match route {
+        Route::Namespace(namespace) if namespace.client_events == ClientEvents::Refuse => {
             return Err(reason::UNAUTHORIZED);
         }
-        (_, "publish") => phoenix::publish_body(payload).map_err(|bad| match bad {
-            BadPublish::BadRequest => reason::BAD_REQUEST,
-            BadPublish::Unauthorized => reason::UNAUTHORIZED,
-        })?,
-        (Route::Topics, _) => return Err(reason::BAD_REQUEST),
-        (Route::Namespace(namespace), event) => {
-            if event.is_empty() || event.len() > 255 || !phoenix::is_object(payload) {
-                return Err(reason::BAD_REQUEST);
-            }
-            let target = if namespace.client_events == ClientEvents::Others {
-                Target::Others
-            } else {
-                Target::All
-            };
-            PublishBody {
-                event: Bytes::copy_from_slice(event.as_bytes()),
-                payload: payload.clone(),
-                target,
-            }
-        }
+        _ if event == "publish" => publish_event(route, &message.payload)?,
+        Route::Topics => return Err(reason::BAD_REQUEST),
+        Route::Namespace(namespace) => any_event(namespace, event, &message.payload)?,
     };
     // A client could close or confuse all others under these names (B9).
-    let reserved =
-        body.event.starts_with(b"phx_") || body.event.starts_with(b"chan_reply_") || body.event == "gap";
-    if reserved {
-        Err(reason::BAD_REQUEST)
-    } else {
-        Ok(body)
+    let event = &publish.event;
+    if event.starts_with(b"phx_") || event.starts_with(b"chan_reply_") || event == "gap" {
+        return Err(reason::BAD_REQUEST);
     }
+    publish.ephemeral = is_ephemeral(route, event);
+    Ok(publish)
+}
+
+/// The event `publish`, which always means X6.
+fn publish_event(route: &Route, payload: &Payload) -> Result<v1::Publish, &'static str> {
+    let Payload::Json(payload) = payload else {
+        return Err(reason::BAD_REQUEST);
+    };
+    let body = phoenix::publish_body(payload).map_err(|bad| match bad {
+        BadPublish::BadRequest => reason::BAD_REQUEST,
+        BadPublish::Unauthorized => reason::UNAUTHORIZED,
+    })?;
+    if !route.allows(body.target) {
+        return Err(reason::UNAUTHORIZED);
+    }
+    Ok(v1::Publish {
+        event: body.event,
+        payload: phoenix::compact(body.payload).0,
+        target: body.target.into(),
+        names: body.names,
+        msg_id: body.msg_id,
+        ..Default::default()
+    })
+}
+
+/// Any other event of a namespace, in JSON or binary: Phoenix's broadcast, or broadcast_from.
+fn any_event(namespace: &Namespace, event: &str, payload: &Payload) -> Result<v1::Publish, &'static str> {
+    let (payload, binary) = match payload {
+        Payload::Json(json) if phoenix::is_object(json) => (phoenix::compact(json.clone()).0, false),
+        Payload::Binary(data) => (data.clone(), true),
+        Payload::Json(_) | Payload::TooDeep | Payload::UserBroadcast(_) => return Err(reason::BAD_REQUEST),
+    };
+    if !(1..=EVENT_BYTES_MAX).contains(&event.len()) {
+        return Err(reason::BAD_REQUEST);
+    }
+    let target = match namespace.client_events {
+        ClientEvents::Others => Target::Others,
+        ClientEvents::All | ClientEvents::Refuse => Target::All,
+    };
+    Ok(v1::Publish {
+        event: Bytes::copy_from_slice(event.as_bytes()),
+        payload,
+        target: target.into(),
+        binary,
+        ..Default::default()
+    })
+}
+
+/// Whether what has this name takes no offset and is not kept.
+fn is_ephemeral(route: &Route, event: &[u8]) -> bool {
+    std::str::from_utf8(event).is_ok_and(|event| route.is_ephemeral(event))
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use ringcast_proto::v1::{self, SlotStatus};
 use ringcast_proto::{Millis, NodeRef, OwnerEpoch, Slot};
 
+use super::weight;
 use crate::backoff::{Jitter, sealed_pause};
 use crate::limits::Limits;
 use crate::owners::Owners;
@@ -14,7 +15,7 @@ use crate::reason;
 
 /// Publishes a call carries at most.
 const CALL_PUBLISHES_MAX: usize = 512;
-/// Payload bytes a call carries at most, unless one publish alone has more.
+/// Bytes of publishes a call carries at most, unless one publish alone has more.
 const CALL_BYTES_MAX: usize = 256 * 1024;
 
 /// A publish and whoever waits for its answer.
@@ -67,7 +68,7 @@ impl<W> Queue<W> {
 
     pub(super) fn push(&mut self, mut message: v1::Publish, waiter: W, now: Millis, deadline: Millis) {
         self.last_number += 1;
-        self.bytes += message.payload.len();
+        self.bytes += weight(&message);
         message.number = self.last_number;
         self.pending.push_back(Pending {
             message,
@@ -148,7 +149,7 @@ impl<W> Queue<W> {
 
     fn take(&mut self, index: usize) -> Option<Pending<W>> {
         let pending = self.pending.remove(index)?;
-        self.bytes -= pending.message.payload.len();
+        self.bytes -= weight(&pending.message);
         if self.pending.is_empty() {
             self.held_since = None;
         }
@@ -230,7 +231,7 @@ impl Batch {
                 break;
             }
             self.publishes += 1;
-            self.bytes += pending.message.payload.len();
+            self.bytes += weight(&pending.message);
             if !pending.sent {
                 let first = self.since.unwrap_or(pending.made_at);
                 self.since = Some(first.min(pending.made_at));

@@ -20,8 +20,11 @@ const QUEUE_MAX = 1_000
 /** How long a try waits where phoenix.js does not say how long it waits itself. */
 const ATTEMPT_MS = 10_000
 
-/** A binary frame's marker is in the same write; without it by then, there is none. */
-const MARKER_MS = 1_000
+/**
+ * A binary frame's marker is in the same write; without it by then, there is none. Long enough for one retransmission in
+ * between; what has no marker (target `one`, ephemeral events) waits no longer.
+ */
+const MARKER_MS = 250
 
 /**
  * @typedef {import("./index.js").ResumableOptions} Options
@@ -43,8 +46,8 @@ class Resumable {
   #joinedBefore = false
   /** @type {boolean | undefined} */
   #recovered
-  /** The position that the application knows of. @type {import("./index.js").Position | null} */
-  #told = null
+  /** The position last told of. @type {import("./index.js").Position | null | undefined} */
+  #told
   /** @type {Promise<import("./index.js").JoinReply> | undefined} */
   #joining
   /** @type {((error: RingcastError) => void) | undefined} */
@@ -176,7 +179,6 @@ class Resumable {
 
   /** @param {import("./sequence.js").Delivery[]} deliveries */
   #deliver(deliveries) {
-    if (deliveries.length === 0) return
     const work = deliveries.flatMap((delivery) =>
       delivery.kind === "gap" ? [() => this.#gap(delivery.gap)] : this.#calls(delivery))
     this.#run([...work, () => this.#moved()])
@@ -202,7 +204,8 @@ class Resumable {
   /** Tells of the position, if it has moved since it was last told of. */
   #moved() {
     const position = this.position
-    if (this.#told && position?.epoch === this.#told.epoch && position.offset === this.#told.offset) return
+    if (!this.#joinedBefore) return // the application knows where it starts
+    if (this.#told !== undefined && same(position, this.#told)) return
     this.#told = position
     this.#store?.save(position)
     this.#options.onPosition?.(position)
@@ -247,6 +250,14 @@ class Resumable {
     }
     if (thrown) throw thrown.error
   }
+}
+
+/**
+ * @param {import("./index.js").Position | null} one
+ * @param {import("./index.js").Position | null} other
+ */
+function same(one, other) {
+  return one?.epoch === other?.epoch && one?.offset === other?.offset
 }
 
 /**

@@ -160,19 +160,28 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     assert.deepEqual(client.heard, [["1,2", 42]])
   })
 
-  check("a binary event that gets no marker is told when the next frame comes, or after a second", (t) => {
+  check("a binary event that gets no marker is told when the next frame comes, or after a moment", (t) => {
     const client = joined(t)
     client.connection.pushBinary("event", [1])
     client.connection.event(42)
     client.connection.pushBinary("event", [2])
     client.connection.pushBinary("event", [3])
-    client.timers.tick(999)
+    client.timers.tick(249)
     assert.deepEqual(client.heard, [["1", null], [42, 42], ["2", null]])
     client.timers.tick(1)
     assert.deepEqual(client.heard, [["1", null], [42, 42], ["2", null], ["3", null]])
     client.connection.pushBinary("event", [4])
     client.connection.push(client.connection.joinRef, null, TOPIC, "phx_offset", {})
     assert.deepEqual(client.heard.at(-1), ["4", null], "a marker without an offset says that there is none")
+  })
+
+  check("a marker that comes late moves the position and repeats nothing", (t) => {
+    const client = joined(t)
+    client.connection.pushBinary("event", [1])
+    client.timers.tick(250)
+    client.connection.marker(42)
+    assert.deepEqual(client.heard, [["1", null]])
+    assert.deepEqual(client.positions, ["e1:41", "e1:42"])
   })
 
   check("a binary publication that the transport cannot carry is a gap", (t) => {

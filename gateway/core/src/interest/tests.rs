@@ -185,6 +185,9 @@ impl World {
                     serializer: Serializer::V2,
                     push_ref: Json::null(),
                     joined: false,
+                    positions: false,
+                    has: Offset(0),
+                    stream: None,
                 };
                 // A client joins again only after it has left.
                 self.leave(session);
@@ -291,8 +294,11 @@ impl World {
 
     fn join(&mut self, events: Vec<Event>) {
         for event in events {
-            let Event::Joined(_, session) = event else {
-                unreachable!("nothing is refused here")
+            let session = match event {
+                Event::Joined(_, session) => session,
+                // The members here asked for no positions.
+                Event::Anew(..) => continue,
+                Event::Known(..) | Event::Refused(..) => unreachable!("nothing of the kind was asked for"),
             };
             assert!(
                 self.members().contains(&session.0),
@@ -317,8 +323,8 @@ impl World {
             topic: Bytes::from_static(b"topics:matrix"),
             epoch: Bytes::from(format!("e{}", held.epoch)),
             prev_offset: group.sent,
-            gap: None,
             publications: publications.collect(),
+            ..v1::DeliverEntry::default()
         };
         if lost {
             return;
@@ -326,7 +332,7 @@ impl World {
         group.sent = held.head;
         let epoch = held.epoch;
         match self.interest.deliver(&entry, SLOT, &mut self.owners) {
-            Passed::On { admitted, from } => {
+            Passed::On { admitted, from, .. } => {
                 let admitted = admitted.into_iter();
                 self.join(
                     admitted
@@ -343,6 +349,7 @@ impl World {
                     self.passed = (!self.joined.is_empty()).then_some((epoch, publication.offset));
                 }
             }
+            Passed::Unsequenced => unreachable!("the model sends none"),
             Passed::No(exception) => {
                 let group = self.nodes[self.owner].group.as_mut().expect("it delivered");
                 match exception.status() {
@@ -459,6 +466,9 @@ fn a_slot_with_more_topics_than_a_call_carries_does_not_starve_the_next() {
             serializer: Serializer::V2,
             push_ref: Json::null(),
             joined: false,
+            positions: false,
+            has: Offset(0),
+            stream: None,
         };
         for slot in [Slot(0), Slot(2)] {
             let few = slot == Slot(2) && n > 0;

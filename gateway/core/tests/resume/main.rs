@@ -1,0 +1,371 @@
+//! Sessions come and go, resume and miss things, while their topic moves, begins anew and forgets, and while answers and
+//! deliveries are lost and overtake each other: every client gets everything once and in order, or is told what it does not.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+mod client;
+mod owner;
+mod table;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::Client;
+use owner::{Owner, epoch_name};
+use proptest::prelude::*;
+use ringcast_gateway_core::gateway::{CallFailed, CallId, Config, Effect, Gateway, Input};
+use ringcast_gateway_core::limits::Limits;
+use ringcast_gateway_core::phoenix::{Serializer, decode_text};
+use ringcast_proto::{Millis, NodeRef, SessionId, v1};
+
+const CLIENTS: u64 = 4;
+/// Publications a fetch brings at most.
+const RECOVERED_MAX: u64 = 6;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A client comes, with the position it has, or, `back` offsets earlier.
+    Join {
+        client: u64,
+        back: u64,
+    },
+    Leave {
+        client: u64,
+    },
+    /// A client that is not here has been elsewhere, and has everything.
+    Elsewhere {
+        client: u64,
+    },
+    Publish {
+        count: u64,
+    },
+    /// The owner takes the oldest bind; its answer is on its way, or lost.
+    Bind {
+        lost: bool,
+    },
+    /// The oldest answer to a bind arrives.
+    Bound,
+    Fetch {
+        lost: bool,
+    },
+    Fetched,
+    /// The owner delivers, and the gateway answers; or the entry is lost.
+    Deliver {
+        most: u64,
+        lost: bool,
+    },
+    /// The owner forgets all but the last so many.
+    Trim {
+        keeps: u64,
+    },
+    Move,
+    Fresh,
+    Wait,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let client = 1..=CLIENTS;
+    prop_oneof![
+        4 => (client.clone(), 0..4_u64).prop_map(|(client, back)| Step::Join { client, back }),
+        2 => client.clone().prop_map(|client| Step::Leave { client }),
+        1 => client.prop_map(|client| Step::Elsewhere { client }),
+        5 => (1..4_u64).prop_map(|count| Step::Publish { count }),
+        4 => prop::bool::weighted(0.1).prop_map(|lost| Step::Bind { lost }),
+        4 => Just(Step::Bound),
+        4 => prop::bool::weighted(0.1).prop_map(|lost| Step::Fetch { lost }),
+        4 => Just(Step::Fetched),
+        5 => (1..5_u64, prop::bool::weighted(0.1)).prop_map(|(most, lost)| Step::Deliver { most, lost }),
+        1 => (0..5_u64).prop_map(|keeps| Step::Trim { keeps }),
+        1 => Just(Step::Move),
+        1 => Just(Step::Fresh),
+        2 => Just(Step::Wait),
+    ]
+}
+
+struct World {
+    gateway: Gateway,
+    owner: Owner,
+    now: Millis,
+    clients: Vec<Client>,
+    /// The session of each client, while it is connected.
+    sessions: Vec<Option<SessionId>>,
+    last_session: u64,
+    binds: VecDeque<(CallId, Vec<v1::Bind>)>,
+    bound: VecDeque<(CallId, Option<v1::BindAnswer>)>,
+    fetches: VecDeque<(CallId, Vec<v1::Fetch>)>,
+    fetched: VecDeque<(CallId, Option<v1::FetchAnswer>)>,
+}
+
+impl World {
+    fn new() -> World {
+        let config = Config {
+            namespaces: Vec::new(),
+            limits: Limits::BENCH,
+        };
+        let mut world = World {
+            gateway: Gateway::new(config, 7),
+            owner: Owner::new(),
+            now: Millis(1_000),
+            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            sessions: vec![None; CLIENTS as usize],
+            last_session: 0,
+            binds: VecDeque::new(),
+            bound: VecDeque::new(),
+            fetches: VecDeque::new(),
+            fetched: VecDeque::new(),
+        };
+        world.table();
+        world
+    }
+
+    fn table(&mut self) {
+        let table = table::owned_by("ts-1", self.owner.owner_epoch);
+        self.input(Input::Table(Arc::new(table)));
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.gateway.apply(input, self.now, &mut effects);
+        self.gateway.flush(self.now, &mut effects);
+        for effect in effects {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let to_owner = |to: &NodeRef| assert_eq!(to.node.as_str(), "ts-1");
+        match effect {
+            Effect::Write(session, frame) | Effect::Publication(session, frame, _) => {
+                let client = self.sessions.iter().position(|open| *open == Some(session));
+                let client = client.expect("written to a session that is open");
+                let header = if frame.0[1] < 126 { 2 } else { 4 };
+                self.clients[client].take(std::str::from_utf8(&frame.0[header..]).unwrap());
+            }
+            Effect::Bind(call, to, binds) => {
+                to_owner(&to);
+                self.binds.push_back((call, binds));
+            }
+            Effect::Fetch(call, to, fetches) => {
+                to_owner(&to);
+                self.fetches.push_back((call, fetches));
+            }
+            Effect::Delivered(_, answer) => {
+                for exception in &answer.exceptions {
+                    self.owner.exception(exception);
+                }
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Join { client, back } => self.join(client as usize - 1, back),
+            Step::Leave { client } => self.leave(client as usize - 1),
+            Step::Elsewhere { client } => {
+                let index = client as usize - 1;
+                if self.sessions[index].is_none() {
+                    self.clients[index].position = Some((self.owner.epoch, self.owner.head));
+                }
+            }
+            Step::Publish { count } => self.owner.head += count,
+            Step::Bind { lost } => {
+                if let Some((call, binds)) = self.binds.pop_front() {
+                    let outcomes = binds.iter().map(|bind| self.owner.bind(bind)).collect();
+                    let answer = v1::BindAnswer {
+                        incarnation: 1,
+                        outcomes,
+                    };
+                    self.bound.push_back((call, (!lost).then_some(answer)));
+                }
+            }
+            Step::Bound => {
+                if let Some((call, answer)) = self.bound.pop_front() {
+                    self.input(Input::Bound(
+                        call,
+                        answer.ok_or(CallFailed::Unknown("lost".into())),
+                    ));
+                }
+            }
+            Step::Fetch { lost } => {
+                if let Some((call, fetches)) = self.fetches.pop_front() {
+                    let fetch = |fetch| self.owner.fetch(fetch, RECOVERED_MAX);
+                    let answer = v1::FetchAnswer {
+                        incarnation: 1,
+                        outcomes: fetches.iter().map(fetch).collect(),
+                    };
+                    self.fetched.push_back((call, (!lost).then_some(answer)));
+                }
+            }
+            Step::Fetched => {
+                if let Some((call, answer)) = self.fetched.pop_front() {
+                    self.input(Input::Fetched(
+                        call,
+                        answer.ok_or(CallFailed::Unknown("lost".into())),
+                    ));
+                }
+            }
+            Step::Deliver { most, lost } => {
+                if let Some(entry) = self.owner.deliver(most)
+                    && !lost
+                {
+                    self.input(Input::Deliver(CallId(999), vec![entry]));
+                }
+            }
+            Step::Trim { keeps } => {
+                self.owner.trimmed_to = self.owner.trimmed_to.max(self.owner.head.saturating_sub(keeps));
+            }
+            Step::Move => {
+                self.owner.moved();
+                self.table();
+            }
+            Step::Fresh => {
+                self.owner.fresh();
+                self.table();
+            }
+            Step::Wait => {
+                self.now = self.now + Duration::from_millis(400);
+                self.input(Input::Tick);
+            }
+        }
+    }
+
+    /// Those whose join takes too long are refused, which these clients never are: nothing here takes seconds.
+    fn join(&mut self, index: usize, back: u64) {
+        self.leave(index);
+        self.last_session += 1;
+        let session = SessionId(self.last_session);
+        self.sessions[index] = Some(session);
+        let serializer = Serializer::V2;
+        self.input(Input::Open {
+            session,
+            serializer,
+            subject: Bytes::new(),
+        });
+        let client = &mut self.clients[index];
+        client.asked = client
+            .position
+            .map(|(epoch, offset)| (epoch, offset.saturating_sub(back)));
+        let resume = client.asked.map_or("true".to_owned(), |(epoch, offset)| {
+            format!("{{\"epoch\":\"{}\",\"offset\":{offset}}}", epoch_name(epoch))
+        });
+        let join = format!("[\"1\",\"1\",\"topics:matrix\",\"phx_join\",{{\"resume\":{resume}}}]");
+        let message = decode_text(serializer, join.into()).unwrap();
+        self.input(Input::Message { session, message });
+    }
+
+    fn leave(&mut self, index: usize) {
+        if let Some(session) = self.sessions[index].take() {
+            self.clients[index].joined = false;
+            self.input(Input::Closed { session });
+        }
+    }
+
+    /// Nothing is lost any more: everybody who is connected is joined, and has everything.
+    fn heal(&mut self) {
+        for _ in 0..200 {
+            for step in [
+                Step::Bind { lost: false },
+                Step::Bound,
+                Step::Fetch { lost: false },
+                Step::Fetched,
+                Step::Deliver { most: 3, lost: false },
+            ] {
+                self.step(step);
+            }
+            self.now = self.now + Duration::from_millis(20);
+            self.input(Input::Tick);
+        }
+        // What was lost on the way is only found when something follows.
+        self.owner.head += 1;
+        for _ in 0..50 {
+            self.step(Step::Deliver { most: 9, lost: false });
+        }
+        for (client, session) in self.clients.iter().zip(&self.sessions) {
+            if session.is_some() {
+                assert!(client.joined, "{client:?} of {session:?}");
+                assert_eq!(client.position, Some((self.owner.epoch, self.owner.head)));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn p7_p8_whatever_happens_a_client_gets_everything_once_in_order_or_is_told(
+        steps in prop::collection::vec(step(), 1..120)
+    ) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(step);
+        }
+        world.heal();
+    }
+}
+
+/// Everything the open calls wait for happens, until nothing is left.
+fn settle(world: &mut World) {
+    for _ in 0..20 {
+        for step in [
+            Step::Bind { lost: false },
+            Step::Bound,
+            Step::Fetch { lost: false },
+            Step::Fetched,
+            Step::Deliver { most: 3, lost: false },
+        ] {
+            world.step(step);
+        }
+    }
+}
+
+#[test]
+fn p7_a_client_that_was_away_recovers_what_it_missed_and_one_away_too_long_begins_at_the_head() {
+    let mut world = World::new();
+    world.step(Step::Join { client: 1, back: 0 });
+    world.step(Step::Join { client: 2, back: 0 });
+    settle(&mut world);
+    world.step(Step::Leave { client: 1 });
+    world.step(Step::Publish { count: RECOVERED_MAX });
+    settle(&mut world);
+    world.step(Step::Join { client: 1, back: 0 });
+    settle(&mut world);
+    assert_eq!(world.clients[0].recovered, 1);
+    assert_eq!(world.clients[0].position, Some((1, RECOVERED_MAX)));
+
+    world.step(Step::Leave { client: 1 });
+    world.step(Step::Publish {
+        count: RECOVERED_MAX + 1,
+    });
+    settle(&mut world);
+    world.step(Step::Join { client: 1, back: 0 });
+    settle(&mut world);
+    assert_eq!(world.clients[0].recovered, 1, "never a part of it");
+    assert_eq!(world.clients[0].position, Some((1, 2 * RECOVERED_MAX + 1)));
+}
+
+#[test]
+fn p7_what_is_published_while_a_fetch_is_on_its_way_follows_what_was_missed() {
+    let mut world = World::new();
+    world.step(Step::Join { client: 1, back: 0 });
+    world.step(Step::Join { client: 2, back: 0 });
+    settle(&mut world);
+    world.step(Step::Leave { client: 1 });
+    world.step(Step::Publish { count: 3 });
+    settle(&mut world);
+    world.step(Step::Join { client: 1, back: 0 });
+    world.step(Step::Bind { lost: false });
+    world.step(Step::Bound);
+    world.step(Step::Fetch { lost: false });
+    world.step(Step::Publish { count: 2 });
+    world.step(Step::Deliver { most: 9, lost: false });
+    assert!(!world.clients[0].joined, "its fetch has no answer yet");
+    world.step(Step::Fetched);
+    assert_eq!(
+        (world.clients[0].recovered, world.clients[0].position),
+        (1, Some((1, 5)))
+    );
+}

@@ -14,6 +14,7 @@ mod interest;
 mod lanes;
 pub mod limits;
 pub mod origin;
+pub mod outbox;
 mod owners;
 pub mod phoenix;
 pub mod place;

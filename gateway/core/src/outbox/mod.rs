@@ -1,0 +1,420 @@
+//! What waits to be written to one client, and what becomes of it when the client reads too slowly.
+//!
+//! *Invariant:* what waits is bounded in bytes, in frames and in time, besides one close frame; whatever is left out of a
+//! channel with positions is told by a gap in its place, before anything later of that channel; a frame that was begun is
+//! finished, and one that may not be left out is written or the connection ends; empty, it holds no queue.
+//! Leaves out: sockets, and the closing itself (the shell).
+
+mod shed;
+mod slow;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringcast_proto::{Millis, Offset, Topic};
+
+use crate::place::{GapReason, Place, Stream};
+use crate::route::SlowConsumer;
+use slow::Slow;
+
+/// Most bytes that wait, besides replays.
+pub const BYTES_MAX: usize = 1024 * 1024;
+/// Most frames that wait, besides replays.
+pub const FRAMES_MAX: usize = 1000;
+/// Most bytes of replays: with the rest 4 MiB a connection.
+pub const REPLAY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Most frames of replays: thirty joins that missed as much as may be recovered.
+pub const REPLAY_FRAMES_MAX: usize = 9000;
+/// Longest time a frame waits.
+pub const AGE_MAX: Duration = Duration::from_secs(10);
+/// A client that loses publications has to catch up within this time.
+pub const SLOW_MAX: Duration = Duration::from_secs(30);
+/// A client that wants only the newest may take its time, but has to take something within this.
+pub const STUCK_MAX: Duration = Duration::from_secs(10);
+
+/// Frames of one write. Enough for a burst, few enough for the stack.
+const FRAMES_PER_WRITE: usize = 64;
+
+/// Frames for one client, in order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: VecDeque<Waiting>,
+    live: Held,
+    replay: Held,
+    /// So much of the first frame is written.
+    begun: usize,
+    sent_bytes: u64,
+    /// Kept from the first loss on, for it counts.
+    slow: Option<Box<Slow>>,
+    /// Something was written since the last look at the time.
+    progressed: bool,
+    closing: bool,
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+struct Waiting {
+    /// Empty for a gap that was not encoded yet.
+    bytes: Bytes,
+    since: Millis,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// May not be left out.
+    Kept,
+    /// Of a channel with positions.
+    Publication(Place),
+    /// Stands for publications that were left out.
+    Gap(Box<Gap>),
+}
+
+#[derive(Debug)]
+struct Gap {
+    stream: Arc<Stream>,
+    from: Offset,
+    to: Offset,
+}
+
+/// A share of what waits. Gaps are not counted: each stands for something that was.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    frames: usize,
+    bytes: usize,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is the only one: somebody has to write it.
+    First,
+    /// It waits behind others, which somebody writes already.
+    Queued,
+    /// The same, and older ones were left out for it: [`Outbox::take_lost`] tells which.
+    Shed,
+    /// Nothing follows a close frame.
+    Closing,
+    /// Neither it nor what waited will be written: the client is to be closed with 4008.
+    Slow(Why),
+}
+
+/// What the time has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ticked {
+    /// Nothing.
+    Fine,
+    /// What had waited too long was left out: [`Outbox::take_lost`] tells what.
+    Shed,
+    /// The client is to be closed with 4008.
+    Slow(Why),
+}
+
+/// Why a client is closed as a slow consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There was no room, and nothing that may be left out.
+    Full,
+    /// What may not be left out has waited too long.
+    Late,
+    /// It has been losing publications for [`SLOW_MAX`] without catching up once.
+    StillSlow,
+    /// It has taken nothing for [`STUCK_MAX`].
+    Stuck,
+}
+
+impl Why {
+    /// For a person who asks.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Full => "its outbox is full of what may not be left out",
+            Why::Late => "what may not be left out has waited too long",
+            Why::StillSlow => "it did not catch up",
+            Why::Stuck => "it reads nothing",
+        }
+    }
+}
+
+/// Publications that were left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// With these the client has become slow; it was not before.
+    pub begins: bool,
+    /// How many.
+    pub publications: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// Gaps that stand for them and that did not wait before.
+    pub gaps: u64,
+    /// The topic of the first of them.
+    pub topic: Topic,
+    /// The first of that topic.
+    pub from: Offset,
+    /// The last of that topic.
+    pub to: Offset,
+    /// What that topic does with slow consumers.
+    pub policy: SlowConsumer,
+}
+
+/// How an outbox stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Frames that wait.
+    pub frames: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Since when the oldest waits.
+    pub oldest: Option<Millis>,
+    /// Bytes written in all.
+    pub sent_bytes: u64,
+    /// Publications left out in all.
+    pub dropped: u64,
+    /// Gaps written for them.
+    pub gaps: u64,
+    /// It loses publications and has not caught up since.
+    pub slow: bool,
+}
+
+/// How a write ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// The socket takes no more now.
+    Blocked,
+}
+
+impl Outbox {
+    /// Puts a frame behind the others; with a place it is a publication that may be left out where its channel's policy
+    /// says so. At a bound it makes room, or says that the client is to be closed.
+    ///
+    /// Publications whose places share one stream (the same `Arc`) may be told as missing together, unless one of them that
+    /// is written stands between.
+    pub fn push(&mut self, frame: Bytes, place: Option<Place>, now: Millis) -> Pushed {
+        if self.closing {
+            return Pushed::Closing;
+        }
+        let fits = self.has_room(frame.len(), place.as_ref());
+        let replay = place.as_ref().is_some_and(|place| place.replay);
+        let what = place.map_or(What::Kept, What::Publication);
+        let first = self.put(frame, what, now);
+        if fits {
+            return if first { Pushed::First } else { Pushed::Queued };
+        }
+        if self.make_room(replay, now) {
+            return Pushed::Shed;
+        }
+        self.drop_waiting();
+        Pushed::Slow(Why::Full)
+    }
+
+    /// Whether such a frame may be pushed without anything being left out for it.
+    #[must_use]
+    pub fn has_room(&self, frame_bytes: usize, place: Option<&Place>) -> bool {
+        match place {
+            Some(place) if place.replay => self.replay.takes(frame_bytes, REPLAY),
+            _ => self.live.takes(frame_bytes, LIVE),
+        }
+    }
+
+    /// Puts the last frame there will be. The first close wins.
+    pub fn close(&mut self, frame: Bytes, now: Millis) {
+        if !self.closing {
+            self.closing = true;
+            self.put(frame, What::Kept, now);
+        }
+    }
+
+    /// Forgets what is not begun.
+    pub fn drop_waiting(&mut self) {
+        self.waiting.truncate(usize::from(self.begun > 0));
+        (self.live, self.replay) = Default::default();
+        if let Some(begun) = self.waiting.front() {
+            self.count(begun.kind(), begun.bytes.len());
+        }
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether its last frame was put.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let slow = self.slow.as_deref();
+        let bytes = self.live.bytes + self.replay.bytes;
+        Stats {
+            frames: self.waiting.len(),
+            // What is begun may be a gap, which is not counted.
+            bytes: bytes.saturating_sub(self.begun),
+            oldest: self.waiting.front().map(|front| front.since),
+            sent_bytes: self.sent_bytes,
+            dropped: slow.map_or(0, |slow| slow.dropped),
+            gaps: slow.map_or(0, |slow| slow.gaps),
+            slow: slow.is_some_and(|slow| slow.since.is_some()),
+        }
+    }
+
+    /// What was left out since the last time this was asked.
+    pub fn take_lost(&mut self) -> Option<Lost> {
+        self.slow.as_mut()?.lost.take()
+    }
+
+    /// Hands frames to `write`, many at a time, until it takes no more.
+    ///
+    /// # Errors
+    /// Those of `write`, but for the two that only mean "later" and "again".
+    pub fn flush(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Flushed> {
+        while !self.waiting.is_empty() {
+            self.encode_gaps();
+            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+            let mut begun = self.begun;
+            let mut count = 0;
+            for (slice, frame) in slices.iter_mut().zip(&self.waiting) {
+                *slice = IoSlice::new(&frame.bytes[std::mem::take(&mut begun)..]);
+                count += 1;
+            }
+            match write(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.waiting = VecDeque::new();
+        if let Some(slow) = &mut self.slow {
+            slow.since = None;
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Encodes the gaps among the next frames: only now it is certain that they grow no more.
+    fn encode_gaps(&mut self) {
+        if self.slow.is_none() {
+            return;
+        }
+        for waiting in self.waiting.iter_mut().take(FRAMES_PER_WRITE) {
+            if let What::Gap(gap) = &waiting.what
+                && waiting.bytes.is_empty()
+            {
+                waiting.bytes = gap.stream.gap(gap.from, gap.to, GapReason::SlowConsumer).0;
+            }
+        }
+    }
+
+    /// `true`: it is the only one.
+    fn put(&mut self, bytes: Bytes, what: What, since: Millis) -> bool {
+        let first = self.waiting.is_empty();
+        let waiting = Waiting { bytes, since, what };
+        self.count(waiting.kind(), waiting.bytes.len());
+        self.waiting.push_back(waiting);
+        first
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.progressed = true;
+        self.sent_bytes += written as u64;
+        self.begun += written;
+        while let Some(front) = self.waiting.front()
+            && front.bytes.len() <= self.begun
+            && !front.is_unencoded()
+        {
+            let (len, kind) = (front.bytes.len(), front.kind());
+            self.begun -= len;
+            match kind {
+                Kind::Live => self.live.remove(len),
+                Kind::Replay => self.replay.remove(len),
+                Kind::Gap => self.slow.iter_mut().for_each(|slow| slow.gaps += 1),
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    fn count(&mut self, kind: Kind, frame_bytes: usize) {
+        match kind {
+            Kind::Live => self.live.add(frame_bytes),
+            Kind::Replay => self.replay.add(frame_bytes),
+            Kind::Gap => {}
+        }
+    }
+}
+
+/// Whose bound a frame counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Live,
+    Replay,
+    /// Nobody's.
+    Gap,
+}
+
+impl Waiting {
+    fn kind(&self) -> Kind {
+        match &self.what {
+            What::Publication(place) if place.replay => Kind::Replay,
+            What::Kept | What::Publication(_) => Kind::Live,
+            What::Gap(_) => Kind::Gap,
+        }
+    }
+
+    /// A gap beyond the frames of the last write: that it has no bytes does not mean that it was written.
+    fn is_unencoded(&self) -> bool {
+        matches!(self.what, What::Gap(_)) && self.bytes.is_empty()
+    }
+}
+
+const LIVE: Held = Held {
+    frames: FRAMES_MAX,
+    bytes: BYTES_MAX,
+};
+const REPLAY: Held = Held {
+    frames: REPLAY_FRAMES_MAX,
+    bytes: REPLAY_BYTES_MAX,
+};
+
+impl Held {
+    fn add(&mut self, frame_bytes: usize) {
+        self.frames += 1;
+        self.bytes += frame_bytes;
+    }
+
+    fn remove(&mut self, frame_bytes: usize) {
+        self.frames -= 1;
+        self.bytes -= frame_bytes;
+    }
+
+    /// Whether one more frame of so many bytes stays within `bound`.
+    fn takes(self, frame_bytes: usize, bound: Held) -> bool {
+        self.frames < bound.frames && self.bytes + frame_bytes <= bound.bytes
+    }
+
+    fn is_within(self, bound: Held) -> bool {
+        self.frames <= bound.frames && self.bytes <= bound.bytes
+    }
+
+    /// So many parts of it in eight.
+    fn eighths(self, parts: usize) -> Held {
+        Held {
+            frames: self.frames * parts / 8,
+            bytes: self.bytes * parts / 8,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Leaving publications out: which, and what is told of them.
+//!
+//! *Invariant:* a publication that is left out is covered by a gap of its stream that stands where it stood or before, with
+//! no publication of that stream between; a frame that was begun stays.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringcast_proto::{Millis, Offset};
+
+use super::{AGE_MAX, Gap, Held, Kind, LIVE, Lost, Outbox, REPLAY, Waiting, What};
+use crate::place::{Place, Stream};
+use crate::route::SlowConsumer;
+
+/// A stream is where it is: two `Arc`s are two streams, however alike.
+fn id(stream: &Arc<Stream>) -> usize {
+    Arc::as_ptr(stream).addr()
+}
+
+impl Outbox {
+    /// Leaves out the oldest that may be, until half of the bound of live frames or of replays is free. `false`: it is not
+    /// possible to free even an eighth, so that the next frames would be as hard to place.
+    pub(super) fn make_room(&mut self, replay: bool, now: Millis) -> bool {
+        let (bound, kind, mut held) = match replay {
+            true => (REPLAY, Kind::Replay, self.replay),
+            false => (LIVE, Kind::Live, self.live),
+        };
+        let mut out = self.superseded();
+        for (waiting, _) in self.waiting.iter().zip(&out).filter(|(_, out)| **out) {
+            if waiting.kind() == kind {
+                held.remove(waiting.bytes.len());
+            }
+        }
+        self.mark_oldest(&mut out, kind, &mut held, bound.eighths(4), SlowConsumer::Gap);
+        if !held.is_within(bound.eighths(7)) {
+            self.mark_oldest(&mut out, kind, &mut held, bound.eighths(4), SlowConsumer::Latest);
+        }
+        if !held.is_within(bound.eighths(7)) {
+            return false;
+        }
+        self.leave_out(&out, now);
+        true
+    }
+
+    /// Leaves out what has waited too long, and what is half as old along with it. `false`: nothing.
+    pub(super) fn shed_late(&mut self, now: Millis) -> bool {
+        let mut out = self.superseded();
+        let is_late = |waiting: &Waiting| now.since(waiting.since) > AGE_MAX;
+        let mut any_late = false;
+        for (index, waiting) in self.waiting.iter().enumerate() {
+            if self.may_go(index, SlowConsumer::Gap) {
+                out[index] = now.since(waiting.since) > AGE_MAX / 2;
+            }
+            any_late |= out[index] && is_late(waiting);
+        }
+        if any_late {
+            self.leave_out(&out, now);
+        }
+        any_late
+    }
+
+    /// Whether this one may be left out under `policy`.
+    fn may_go(&self, index: usize, policy: SlowConsumer) -> bool {
+        let is_begun = index == 0 && self.begun > 0;
+        !is_begun
+            && matches!(&self.waiting[index].what,
+                What::Publication(place) if place.stream.slow_consumer == policy)
+    }
+
+    /// Marks what has a newer publication behind it on a channel that wants only the newest.
+    fn superseded(&self) -> Vec<bool> {
+        let mut out = vec![false; self.waiting.len()];
+        let mut seen = BTreeSet::new();
+        for (index, waiting) in self.waiting.iter().enumerate().rev() {
+            if let What::Publication(place) = &waiting.what
+                && self.may_go(index, SlowConsumer::Latest)
+            {
+                // The first seen from behind is the newest.
+                out[index] = !seen.insert(id(&place.stream));
+            }
+        }
+        out
+    }
+
+    /// Marks the oldest of `kind` under `policy` until what is held is within `goal`.
+    fn mark_oldest(&self, out: &mut [bool], kind: Kind, held: &mut Held, goal: Held, policy: SlowConsumer) {
+        for (index, waiting) in self.waiting.iter().enumerate() {
+            if held.is_within(goal) {
+                return;
+            }
+            if !out[index] && waiting.kind() == kind && self.may_go(index, policy) {
+                out[index] = true;
+                held.remove(waiting.bytes.len());
+            }
+        }
+    }
+
+    /// Takes the marked ones out and puts gaps in their place.
+    fn leave_out(&mut self, out: &[bool], now: Millis) {
+        let mut kept = Kept {
+            waiting: VecDeque::with_capacity(self.waiting.len()),
+            open: BTreeMap::new(),
+        };
+        let mut lost: Option<Lost> = None;
+        let mut lossy = false;
+        for (index, (waiting, out)) in std::mem::take(&mut self.waiting).into_iter().zip(out).enumerate() {
+            let (len, kind) = (waiting.bytes.len(), waiting.kind());
+            match (waiting.what, out) {
+                (What::Publication(place), true) => {
+                    match kind {
+                        Kind::Live => self.live.remove(len),
+                        Kind::Replay => self.replay.remove(len),
+                        Kind::Gap => {}
+                    }
+                    lossy |= place.stream.slow_consumer == SlowConsumer::Gap;
+                    let lost = lost.get_or_insert_with(|| Lost {
+                        begins: false,
+                        publications: 0,
+                        bytes: 0,
+                        gaps: 0,
+                        topic: place.stream.topic.clone(),
+                        from: place.offset,
+                        to: place.offset,
+                        policy: place.stream.slow_consumer,
+                    });
+                    lost.publications += 1;
+                    lost.bytes += len as u64;
+                    if lost.topic == place.stream.topic {
+                        lost.to = place.offset;
+                    }
+                    lost.gaps += u64::from(kept.tell(&place, waiting.since));
+                }
+                (What::Publication(place), false) => {
+                    kept.open.remove(&id(&place.stream));
+                    kept.put(waiting.bytes, waiting.since, What::Publication(place));
+                }
+                (What::Gap(gap), _) => {
+                    let is_begun = index == 0 && self.begun > 0;
+                    kept.put_gap(gap, is_begun, waiting.bytes, waiting.since);
+                }
+                (What::Kept, _) => kept.put(waiting.bytes, waiting.since, What::Kept),
+            }
+        }
+        self.waiting = kept.waiting;
+        let Some(lost) = lost else { return };
+        let slow = self.slow.get_or_insert_default();
+        slow.dropped += lost.publications;
+        let begins = slow.begin(now);
+        slow.lossy |= lossy;
+        match &mut slow.lost {
+            Some(before) => before.add(&lost),
+            None => slow.lost = Some(Lost { begins, ..lost }),
+        }
+    }
+}
+
+impl Lost {
+    /// What was left out after that; topic and offsets stay those of the first.
+    fn add(&mut self, later: &Lost) {
+        self.publications += later.publications;
+        self.bytes += later.bytes;
+        self.gaps += later.gaps;
+        if self.topic == later.topic {
+            self.to = later.to;
+        }
+    }
+}
+
+/// What stays.
+struct Kept {
+    waiting: VecDeque<Waiting>,
+    /// The last gap of each stream, as long as no publication of it stays behind that gap.
+    open: BTreeMap<usize, usize>,
+}
+
+impl Kept {
+    fn put(&mut self, bytes: Bytes, since: Millis, what: What) {
+        self.waiting.push_back(Waiting { bytes, since, what });
+    }
+
+    /// Tells of a publication that is left out. `true`: by a gap that was not there before.
+    fn tell(&mut self, place: &Place, since: Millis) -> bool {
+        if place.offset == Offset(0) {
+            // It has no place in the sequence: it was at most once, and no gap could name it.
+            return false;
+        }
+        if self.grow(&place.stream, place.offset) {
+            return false;
+        }
+        self.open.insert(id(&place.stream), self.waiting.len());
+        let gap = Gap {
+            stream: Arc::clone(&place.stream),
+            from: place.offset,
+            to: place.offset,
+        };
+        self.put(Bytes::new(), since, What::Gap(Box::new(gap)));
+        true
+    }
+
+    /// Puts a gap that waited already, into the one before it if it can.
+    fn put_gap(&mut self, gap: Box<Gap>, is_begun: bool, bytes: Bytes, since: Millis) {
+        if self.grow(&gap.stream, gap.to) {
+            return;
+        }
+        if !is_begun {
+            self.open.insert(id(&gap.stream), self.waiting.len());
+        }
+        self.put(bytes, since, What::Gap(gap));
+    }
+
+    /// Lets the open gap of a stream reach up to `to`, if there is one.
+    fn grow(&mut self, stream: &Arc<Stream>, to: Offset) -> bool {
+        let open = self.open.get(&id(stream));
+        let Some(waiting) = open.and_then(|index| self.waiting.get_mut(*index)) else {
+            return false;
+        };
+        let What::Gap(gap) = &mut waiting.what else {
+            return false;
+        };
+        gap.to = gap.to.max(to);
+        waiting.bytes = Bytes::new();
+        true
+    }
+}

@@ -18,6 +18,7 @@ pub mod process;
 pub mod raw;
 pub mod resuming;
 pub mod scenario;
+pub mod stock;
 pub mod wait;
 
 pub use client::{Client, Frame};

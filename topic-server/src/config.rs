@@ -27,6 +27,9 @@ pub struct Config {
     pub slots: u16,
     /// How much of everything there may be.
     pub limits: Limits,
+    /// Bytes all histories may take; beyond, the idlest topics lose theirs first. Without it, a quarter of the memory the
+    /// process may have.
+    pub history_memory: Option<usize>,
     /// How long the store keeps the node without a renewal. 2 s is etcd's floor; more delays failover by as much.
     pub lease_ttl: Duration,
     /// How long to ask for an id that is taken: a crashed process comes back under its own id once its lease is over.
@@ -47,6 +50,7 @@ impl Config {
             expect_topic_servers: None,
             slots: 1024,
             limits: Limits::default(),
+            history_memory: None,
             lease_ttl: Duration::from_secs(2),
             patience: Duration::from_secs(6),
             drain: DRAIN_DEADLINE,

@@ -16,6 +16,7 @@ mod header;
 mod lane;
 mod lanes;
 mod leave;
+mod memory;
 mod metrics;
 mod moves;
 mod planner;
@@ -29,6 +30,7 @@ mod waits;
 
 pub use config::Config;
 pub use leave::DRAIN_DEADLINE;
+pub use memory::history_memory_default;
 pub use readiness::Readiness;
-pub use ringcast_topic_server_core::Limits;
+pub use ringcast_topic_server_core::{HistoryRule, Limits};
 pub use server::{BuildError, RunError, TopicServer};

@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     topics: Gauge,
     members: Gauge,
     history_bytes: Gauge,
+    history_bytes_max: Gauge,
+    shed: Counter,
     store_connected: Gauge,
     moves: Counter,
     moves_in: Gauge,
@@ -108,6 +110,15 @@ impl Metrics {
                 "ringcast_history_bytes",
                 Unit::Bytes,
                 "bytes of publications kept, and of the ids of publishes",
+            ),
+            history_bytes_max: gauge(
+                "ringcast_history_bytes_max",
+                Unit::Bytes,
+                "bytes that may take; beyond, idle topics lose theirs",
+            ),
+            shed: counter(
+                "ringcast_history_shed_total",
+                "publications that went since the memory for histories was full",
             ),
             store_connected: gauge(
                 "ringcast_store_connected",
@@ -201,10 +212,16 @@ impl Metrics {
         by(&self.history_bytes, before.history_bytes, after.history_bytes);
         self.publishes
             .increment(after.appended.saturating_sub(before.appended));
+        self.shed.increment(after.shed.saturating_sub(before.shed));
         self.unsequenced
             .increment(after.unsequenced.saturating_sub(before.unsequenced));
         self.duplicates
             .increment(after.duplicates.saturating_sub(before.duplicates));
+    }
+
+    /// So many bytes of history there may be.
+    pub(crate) fn history_bytes_max(&self, bytes: usize) {
+        self.history_bytes_max.set(bytes as f64);
     }
 
     pub(crate) fn slots_owned(&self, slots: usize) {

@@ -23,13 +23,14 @@ use tracing::Instrument as _;
 use crate::config::Config;
 use crate::grpc::Service;
 use crate::lanes::Lanes;
+use crate::memory::history_memory_default;
 use crate::metrics::{Metrics, SharedRecorder};
 use crate::moves::Moves;
 use crate::readiness::Readiness;
 use crate::roles::{Roles, SlotEnded};
 use crate::shared::Shared;
 use crate::touch::Touches;
-use crate::{leave, planner, touch};
+use crate::{leave, memory, planner, touch};
 
 /// What calls in flight get to finish when the server ends.
 const CALLS_DEADLINE: Duration = Duration::from_millis(300);
@@ -149,6 +150,7 @@ impl TopicServer {
             directory: ArcSwapOption::empty(),
             slots: OnceLock::new(),
             topics: AtomicUsize::new(0),
+            history_bytes: AtomicUsize::new(0),
             owned: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
             taps: AtomicU64::new(0),
@@ -202,6 +204,8 @@ async fn serve(
     let mut touch_task = shared
         .tasks
         .spawn(async move { touches_ended.run_until_cancelled(touch).await }.in_current_span());
+    let history_memory = config.history_memory.unwrap_or_else(history_memory_default);
+    let mut memory = std::pin::pin!(memory::run(shared.clone(), history_memory));
     let roles = Roles {
         shared: shared.clone(),
         mirror: mirror.clone(),
@@ -236,6 +240,7 @@ async fn serve(
         // A slot ended, or what roles follow: a bug, as it is where the planner or the touches end by themselves.
         ended = &mut roles => return Err(ended.map_or_else(RunError::from, |()| RunError::Task("roles"))),
         _ = &mut planner_task => return Err(RunError::Task("planner")),
+        () = &mut memory => return Err(RunError::Task("memory")),
         _ = &mut touch_task => return Err(RunError::Task("touch")),
         // The listener failed.
         ended = &mut server => return ended.map_err(RunError::from),

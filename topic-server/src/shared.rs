@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) slots: OnceLock<Vec<SlotHandle>>,
     /// Topics of all slots.
     pub(crate) topics: AtomicUsize,
+    /// Bytes of the histories of all slots.
+    pub(crate) history_bytes: AtomicUsize,
     /// Slots that serve.
     pub(crate) owned: AtomicUsize,
     /// This node is about to end: it begins to copy no slot.

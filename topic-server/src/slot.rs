@@ -310,6 +310,9 @@ impl SlotTask {
             let topics = &self.shared.topics;
             topics.fetch_add(counts.topics, Ordering::Relaxed);
             topics.fetch_sub(self.counted.topics, Ordering::Relaxed);
+            let history_bytes = &self.shared.history_bytes;
+            history_bytes.fetch_add(counts.history_bytes, Ordering::Relaxed);
+            history_bytes.fetch_sub(self.counted.history_bytes, Ordering::Relaxed);
             self.shared.metrics.counted(self.counted, counts);
             self.counted = counts;
         }

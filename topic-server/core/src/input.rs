@@ -4,7 +4,7 @@ use ringcast_proto::record::SlotRecord;
 use ringcast_proto::{Millis, NodeRef, Offset, OwnerEpoch, SessionId, Topic, v1};
 use ringcast_ring::Revision;
 
-use crate::{Bind, Cursor};
+use crate::{Bind, Cursor, Shed};
 
 /// Names one question to a slot until its answer. The asker chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,6 +193,8 @@ pub enum Input {
     /// The change of [`Effect::Swap`] that expected this revision was certainly not made, and never will be. If it was
     /// made, [`Input::Record`] says so.
     SwapRefused(Revision),
+    /// The node's histories take more memory than they may.
+    Shed(Shed),
     /// A deadline passed.
     Tick,
 }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod bind;
+mod budget;
 mod chance;
 mod duty;
 mod epochs;
@@ -31,6 +32,7 @@ mod topic;
 mod unsequenced;
 
 pub use bind::{BadBind, Bind, Cursor};
+pub use budget::{Budget, Shed};
 pub use input::{Effect, Input, Moment, Publishes, PullPage, Swap, TapId, Token};
 pub use lane::Lane;
 pub use limits::{HistoryRule, Limits};

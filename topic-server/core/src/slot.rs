@@ -35,6 +35,8 @@ pub struct Counts {
     pub unsequenced: u64,
     /// Publishes that were repeats, by the ids clients gave them.
     pub duplicates: u64,
+    /// Publications that went since the node's memory was full.
+    pub shed: u64,
 }
 
 /// The state machine of one slot on one node.
@@ -194,6 +196,7 @@ impl Slot {
             Input::Pull { token, from, pull } => self.pull(token, &from, &pull, moment, effects),
             Input::Pulled(asked, answer) => self.pulled(&asked, answer, moment, effects),
             Input::SwapRefused(revision) => self.swap_refused(revision, moment.now),
+            Input::Shed(what) => self.shed(what, moment.now),
             Input::Tick => self.tick(moment.now, effects),
         }
     }

@@ -112,6 +112,12 @@ impl Topic {
         self.groups.is_empty() && self.taps.is_empty() && self.history.is_empty() && self.ids.is_none()
     }
 
+    /// Whether the last publication it keeps came so long ago.
+    pub(crate) fn is_idle_for(&self, idle: Duration, now: Millis) -> bool {
+        let newest = self.history.newest();
+        newest.is_some_and(|newest| now.since(newest) >= idle)
+    }
+
     pub(crate) fn share(&self) -> Share {
         let ids = self.ids.as_ref().map_or(0, |ids| ids.bytes());
         Share {

@@ -11,7 +11,7 @@ use ringcast_proto::{
 };
 use ringcast_ring::Revision;
 use ringcast_topic_server_core::{
-    Bind, Cursor, Effect, Input, Limits, Moment, Publishes, Slot, TapId, Token,
+    Bind, Cursor, Effect, Input, Limits, Moment, Publishes, Shed, Slot, TapId, Token,
 };
 
 fn node(text: &str) -> NodeRef {
@@ -93,6 +93,15 @@ impl Desk {
                 Input::Tick
             }
             "flush" => return self.flush(),
+            // shed idle|older|ids SECONDS: the node's memory is full.
+            "shed" => {
+                let age = Duration::from_secs(number(words[1]));
+                Input::Shed(match words[0] {
+                    "idle" => Shed::Idle(age),
+                    "older" => Shed::Older(age),
+                    _ => Shed::Ids(age),
+                })
+            }
             // bind GATEWAY seq[<prev][@OFFSET|@?] +SESSION[:SUBJECT] -SESSION ...: `@?` is a cursor of an unknown epoch.
             "bind" => self.bind(node(words[0]), words[1], &words[2..]),
             // publish PAYLOAD ... [by GATEWAY NUMBER] [knowing OWNER_EPOCH] [id [SUBJECT/]ID] [to all|others|one|NAME,...]

@@ -369,3 +369,22 @@ fn p7_what_is_published_while_a_fetch_is_on_its_way_follows_what_was_missed() {
         (1, Some((1, 5)))
     );
 }
+
+#[test]
+fn x2e_x2f_a_position_that_never_was_begins_at_the_head() {
+    let mut world = World::new();
+    world.step(Step::Publish { count: 2 });
+    for made_up in [(1, 3), (2, 1), (9, 9)] {
+        world.clients[0].position = Some(made_up);
+        world.step(Step::Join { client: 1, back: 0 });
+        settle(&mut world);
+        assert_eq!(
+            (world.clients[0].recovered, world.clients[0].position),
+            (0, Some((1, 2)))
+        );
+    }
+    assert_eq!(world.gateway.counts().resumed_ahead, 1);
+    world.step(Step::Publish { count: 1 });
+    settle(&mut world);
+    assert_eq!(world.clients[0].position, Some((1, 3)));
+}

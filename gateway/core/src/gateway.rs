@@ -5,6 +5,7 @@
 
 mod clients;
 mod fanout;
+mod look;
 mod pushes;
 mod replies;
 mod resume;
@@ -32,6 +33,8 @@ use crate::reason;
 use crate::route::{Namespace, Routes};
 use crate::session::Session;
 use replies::{Held, Waiter};
+
+pub use look::Client;
 
 /// Names one call to a topic server, or one delivery to be answered, until its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -46,18 +46,21 @@ impl Outbox {
     /// Leaves out what has waited too long, and what is half as old along with it. `false`: nothing.
     pub(super) fn shed_late(&mut self, now: Millis) -> bool {
         let mut out = self.superseded();
-        let is_late = |waiting: &Waiting| now.since(waiting.since) > AGE_MAX;
-        let mut any_late = false;
+        let mut is_due = false;
         for (index, waiting) in self.waiting.iter().enumerate() {
+            let age = now.since(waiting.since);
             if self.may_go(index, SlowConsumer::Gap) {
-                out[index] = now.since(waiting.since) > AGE_MAX / 2;
+                out[index] = age > AGE_MAX / 2;
             }
-            any_late |= out[index] && is_late(waiting);
+            // One that was begun stays, and shows how late those behind it are.
+            let is_begun = index == 0 && self.begun > 0 && matches!(waiting.what, What::Publication(_));
+            is_due |= (out[index] || is_begun) && age > AGE_MAX;
         }
-        if any_late {
+        let sheds = is_due && out.contains(&true);
+        if sheds {
             self.leave_out(&out, now);
         }
-        any_late
+        sheds
     }
 
     /// Whether this one may be left out under `policy`.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod ids;
 mod pair;
 
 use std::collections::BTreeMap;
@@ -478,6 +479,17 @@ fn a_page_that_makes_no_sense_is_refused() {
             members,
         })
     };
+    let ids = |msg_id: &'static str, offset| {
+        let id = v1::HandoffId {
+            msg_id: msg_id.into(),
+            offset,
+            ..v1::HandoffId::default()
+        };
+        Item::Ids(v1::HandoffIds {
+            topic: "x".into(),
+            ids: vec![id],
+        })
+    };
     let nobody = v1::Member::default();
     for items in [
         vec![topic(u64::MAX), publications(0)],
@@ -485,6 +497,9 @@ fn a_page_that_makes_no_sense_is_refused() {
         vec![publications(1)],
         vec![topic(0), group(Vec::new())],
         vec![topic(0), group(vec![nobody])],
+        vec![ids("1", 0)],
+        vec![topic(3), ids("1", 4)],
+        vec![topic(3), ids("", 3)],
     ] {
         let mut pair = filled();
         pair.wish();
@@ -557,15 +572,18 @@ proptest! {
         let mut pair = Pair::new(&Limits::default());
         pair.wish();
         let mut histories: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut ids = BTreeMap::new();
         let (mut numbers, mut seqs, mut lives) = ([0u64; 3], BTreeMap::new(), [true; 3]);
         for step in steps {
             match step {
                 Step::Publish(topic, gateway) if lives[usize::from(gateway)] => {
                     let number = &mut numbers[usize::from(gateway)];
                     let (next, name) = (*number + 1, format!("gw-{gateway}"));
-                    let answer = pair.publish(A, &name, next, &format!("t{topic}"), &format!("{gateway}-{next}"));
-                    if committed(&answer).is_some() {
+                    let (topic_name, id) = (format!("t{topic}"), format!("{gateway}-{next}"));
+                    let answer = pair.publish_id(A, &name, next, &topic_name, &id, &id);
+                    if let Some(offset) = committed(&answer) {
                         *number += 1;
+                        ids.insert((topic_name, id), (offset, pair.now));
                         histories.entry(format!("t{topic}")).or_default().push(format!("{gateway}-{next}"));
                     }
                 }
@@ -631,6 +649,12 @@ proptest! {
                         prop_assert_eq!(pair.roles().1, &Role::Owner(OwnerEpoch(2)));
                         prop_assert_eq!(pair.see(B), before);
                         prop_assert_eq!(pair.histories(B), histories);
+                        for (number, ((topic, id), (offset, at))) in (1..).zip(&ids) {
+                            // Ages are told in whole milliseconds, and an id must not be forgotten early.
+                            prop_assert!(pair.now.since(*at) < Duration::from_secs(120), "no schedule takes so long");
+                            let again = pair.publish_id(B, "gw-9", number, topic, "again", id);
+                            prop_assert_eq!((committed(&again), again.outcomes[0].dup), (Some(*offset), true));
+                        }
                         for gateway in 0..3usize {
                             if lives[gateway] && numbers[gateway] > 0 {
                                 let again = pair.publish(B, &format!("gw-{gateway}"), numbers[gateway], "t0", "again");

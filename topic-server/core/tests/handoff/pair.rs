@@ -44,7 +44,7 @@ pub(crate) struct Pair {
 /// What a slot holds, as people can see it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
-    topics: Vec<v1::TopicSummary>,
+    pub(crate) topics: Vec<v1::TopicSummary>,
     members: BTreeMap<String, Vec<u64>>,
 }
 
@@ -217,14 +217,45 @@ impl Pair {
         topic: &str,
         payload: &str,
     ) -> v1::SlotPublishAnswer {
+        self.publish_id(me, gateway, number, topic, payload, "")
+    }
+
+    /// The same, with the id its client gave it.
+    pub(crate) fn publish_id(
+        &mut self,
+        me: &str,
+        gateway: &str,
+        number: u64,
+        topic: &str,
+        payload: &str,
+        id: &str,
+    ) -> v1::SlotPublishAnswer {
         let publish = v1::Publish {
-            number,
             topic: Bytes::copy_from_slice(topic.as_bytes()),
-            event: Bytes::from_static(b"e"),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
-            session: 5,
-            ..v1::Publish::default()
+            ..sample(number, id)
         };
+        self.publish_it(me, gateway, publish)
+    }
+
+    /// A publish to any one member, with the id its client gave it.
+    pub(crate) fn publish_once(
+        &mut self,
+        me: &str,
+        gateway: &str,
+        number: u64,
+        topic: &str,
+        id: &str,
+    ) -> v1::SlotPublishAnswer {
+        let publish = v1::Publish {
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            target: v1::Target::One.into(),
+            ..sample(number, id)
+        };
+        self.publish_it(me, gateway, publish)
+    }
+
+    fn publish_it(&mut self, me: &str, gateway: &str, publish: v1::Publish) -> v1::SlotPublishAnswer {
         let request = Publishes {
             token: Token(2),
             from: node(gateway),
@@ -380,6 +411,17 @@ impl Pair {
 
     pub(crate) fn roles(&self) -> (&Role, &Role) {
         (self.a.role(), self.b.role())
+    }
+}
+
+fn sample(number: u64, id: &str) -> v1::Publish {
+    v1::Publish {
+        number,
+        event: Bytes::from_static(b"e"),
+        session: 5,
+        msg_id: Bytes::copy_from_slice(id.as_bytes()),
+        subject: Bytes::from_static(b"someone"),
+        ..v1::Publish::default()
     }
 }
 

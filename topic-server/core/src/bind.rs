@@ -211,7 +211,8 @@ fn regroup(topic: &mut Topic, from: &NodeRef, bind: &Bind) {
     };
     let mut members = bind.joined.clone();
     let mut lagging = false;
-    if let Some(group) = topic.groups.remove(from) {
+    // Its place is kept, for most binds put a group there again.
+    if let Some(group) = topic.groups.get_mut(from).map(std::mem::take) {
         lagging = group.lagging;
         if bind.prev_seq.is_some() {
             // What lies between the gateway's cursor and ours is on the lane, which loses nothing: sending it again at
@@ -230,16 +231,18 @@ fn regroup(topic: &mut Topic, from: &NodeRef, bind: &Bind) {
             );
         }
     }
-    if !members.is_empty() {
-        let group = Group {
-            seq: bind.seq,
-            members,
-            sent,
-            lagging,
-            from_other_epoch,
-        };
-        topic.groups.insert(from.clone(), group);
+    if members.is_empty() {
+        topic.groups.remove(from);
+        return;
     }
+    let group = Group {
+        seq: bind.seq,
+        members,
+        sent,
+        lagging,
+        from_other_epoch,
+    };
+    topic.groups.insert(from.clone(), group);
 }
 
 /// From where the gateway is to expect deliveries: never after the cursor it gave, or it would skip what is on the way.

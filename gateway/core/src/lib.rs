@@ -26,5 +26,9 @@ mod reason;
 pub mod route;
 mod session;
 #[cfg(test)]
+#[path = "../../../tests/src/stock.rs"]
+#[expect(unreachable_pub, reason = "public in the crate whose file it is")]
+mod stock;
+#[cfg(test)]
 mod table;
 pub mod websocket;

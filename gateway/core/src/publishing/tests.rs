@@ -72,6 +72,7 @@ impl Owner {
                 v1::PublishOutcome {
                     number: publish.number,
                     outcome: Some(Outcome::Committed(at)),
+                    dup: false,
                 }
             });
             let outcomes = outcomes.collect();

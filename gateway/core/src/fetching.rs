@@ -19,6 +19,10 @@ use crate::owners::Owners;
 /// Topics in one call. An answer holds as many as one message has room for.
 const CALL_TOPICS_MAX: usize = 64;
 
+/// Sessions of a topic that one call is for: each is written hundreds of frames at once when the answer is there, and while
+/// thousands come back to one topic these must not all be made before the first is sent.
+const CALL_SESSIONS_MAX: usize = 32;
+
 /// A place in a topic's sequence.
 pub(crate) type Position = (Epoch, Offset);
 
@@ -332,10 +336,14 @@ impl Waiting {
     /// and an answer speaks of one only.
     fn ask(&mut self, call: CallId) -> Option<v1::Position> {
         let (epoch, _) = self.next.values().next()?.clone();
-        let (asked, next) = std::mem::take(&mut self.next)
-            .into_iter()
-            .partition(|(_, (other, _))| *other == epoch);
-        (self.asked, self.next, self.call) = (asked, next, Some(call));
+        for (session, after) in std::mem::take(&mut self.next) {
+            if after.0 == epoch && self.asked.len() < CALL_SESSIONS_MAX {
+                self.asked.insert(session, after);
+            } else {
+                self.next.insert(session, after);
+            }
+        }
+        self.call = Some(call);
         let offset = self.asked.values().map(|(_, offset)| *offset).min()?;
         Some(v1::Position {
             epoch: epoch.to_bytes(),

@@ -154,27 +154,19 @@ impl Gateway {
         }
     }
 
-    /// Writes what a session missed, behind the reply to its join.
+    /// Writes what a session missed after an offset, behind the reply to its join.
     pub(super) fn write_missed(
         &mut self,
-        id: SessionId,
+        (id, after): (SessionId, Offset),
         slot: Slot,
-        topic: &Topic,
-        missed: &[Publication],
+        encoded: &mut Encoded<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        let wanted = self.interest.topic(slot, topic.as_str());
-        let Some(member) = wanted.and_then(|wanted| wanted.members.get(&id)) else {
-            return;
-        };
-        // It has nothing of it yet, whatever it will have afterwards.
-        let member = (
-            member.serializer,
-            &member.push_ref,
-            member.stream.as_ref(),
-            Offset(0),
-        );
-        Encoded::new(topic, missed).write(id, member, true, &mut self.counts, effects);
+        let wanted = self.interest.topic(slot, encoded.topic.as_str());
+        if let Some(member) = wanted.and_then(|wanted| wanted.members.get(&id)) {
+            let member = (member.serializer, &member.push_ref, member.stream.as_ref(), after);
+            encoded.write(id, member, true, &mut self.counts, effects);
+        }
     }
 
     /// Takes the waiter of this publication, if its publisher is a client of this gateway.
@@ -204,7 +196,7 @@ fn no_such_slot() -> v1::DeliverException {
 }
 
 /// The frames of some publications, one encoding for each serializer and join_ref met, with positions and without.
-struct Encoded<'a> {
+pub(super) struct Encoded<'a> {
     topic: &'a Topic,
     publications: &'a [Publication],
     outgoing: BTreeMap<(Serializer, bool), Vec<Outgoing>>,
@@ -212,7 +204,7 @@ struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
-    fn new(topic: &'a Topic, publications: &'a [Publication]) -> Encoded<'a> {
+    pub(super) fn new(topic: &'a Topic, publications: &'a [Publication]) -> Encoded<'a> {
         Encoded {
             topic,
             publications,

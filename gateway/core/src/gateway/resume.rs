@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ringcast_proto::v1::{self, Publication};
 use ringcast_proto::{Epoch, Offset, SessionId, Slot, Topic};
 
+use super::fanout::Encoded;
 use super::{CallFailed, CallId, Effect, Gateway};
 use crate::fetching::{Fetched, Position};
 use crate::interest::Missed;
@@ -22,10 +23,15 @@ struct Start {
     position: Position,
     /// Everything that was missed follows.
     recovered: bool,
-    /// What follows at once.
-    missed: Vec<Publication>,
-    /// It has everything up to here, `missed` included.
+    /// It will have everything up to here, with what follows the reply at once.
     has: Offset,
+}
+
+/// The end of a topic's sequence, without a hole.
+struct Tail {
+    after: Offset,
+    to: Offset,
+    publications: Vec<Publication>,
 }
 
 impl Gateway {
@@ -58,13 +64,7 @@ impl Gateway {
             self.start(id, slot, topic, Start::at((epoch, passed)), effects);
         } else if offset >= passed {
             // Another gateway passed on more than this one has yet: what comes up to there is not for it.
-            self.start(
-                id,
-                slot,
-                topic,
-                Start::resumed((epoch, offset), Vec::new(), offset),
-                effects,
-            );
+            self.start(id, slot, topic, Start::resumed((epoch, offset), offset), effects);
         } else {
             self.interest.keep(slot, topic);
             self.fetching.want(slot, topic, id, (known, offset));
@@ -83,47 +83,44 @@ impl Gateway {
             .answered(call, answer, &mut self.owners, self.now, &mut self.jitter);
         self.moved();
         for fetched in told {
-            let (slot, topic) = (fetched.slot, fetched.topic.clone());
-            for (&id, after) in &fetched.sessions {
-                if let Some(start) = self.recover(&fetched, after) {
-                    self.start(id, slot, &topic, start, effects);
-                } else {
-                    self.refuse_join(id, &topic, reason::TOPIC_UNAVAILABLE, effects);
+            let (slot, topic) = (fetched.slot, &fetched.topic);
+            let Some(cursor) = self.interest.cursor(slot, topic).cloned() else {
+                continue;
+            };
+            let tail = self.tail(&fetched, &cursor);
+            let mut encoded = Encoded::new(topic, tail.as_ref().map_or(&[], |tail| &tail.publications));
+            for (&id, (epoch, offset)) in &fetched.sessions {
+                let tail = tail.as_ref().filter(|_| *epoch == cursor.0);
+                let start = match tail.filter(|tail| *offset >= tail.after) {
+                    Some(tail) => Start::resumed((epoch.clone(), *offset), tail.to),
+                    None => Start::at(cursor.clone()),
+                };
+                if self.begin(id, slot, topic, &start, effects) {
+                    if start.recovered {
+                        self.write_missed((id, *offset), slot, &mut encoded, effects);
+                    }
+                    self.resume_channel(id, topic, effects);
                 }
             }
-            if !self.fetching.waits(slot, &topic) {
-                self.interest.keep_no_more(slot, &topic);
+            if !self.fetching.waits(slot, topic) {
+                self.interest.keep_no_more(slot, topic);
             }
         }
     }
 
-    /// Where a session that has everything up to `after` begins, now that the owner told the topic's end. What was
-    /// published since then was kept while it was passed on to the others.
-    fn recover(&self, fetched: &Fetched, after: &Position) -> Option<Start> {
-        let (epoch, passed) = self.interest.cursor(fetched.slot, &fetched.topic)?.clone();
-        let at_head = Start::at((epoch.clone(), passed));
-        let (of, offset) = after;
-        let Some((_, head)) = fetched
-            .head
-            .as_ref()
-            .filter(|(told, _)| told == of && *told == epoch)
-        else {
-            return Some(at_head);
-        };
-        let first = fetched.publications.first();
-        let there_after = first.map_or(*head, |first| Offset(first.offset - 1));
+    /// The end of a topic up to where the gateway has passed it on, or beyond: as its owner told it, and what was passed on
+    /// to others since. None where there is a hole between the two, or the topic has another epoch.
+    fn tail(&self, fetched: &Fetched, (epoch, passed): &Position) -> Option<Tail> {
+        let (_, head) = fetched.head.as_ref().filter(|(told, _)| told == epoch)?;
         let kept = self.interest.kept(fetched.slot, &fetched.topic);
         let since = kept.and_then(|kept| kept.after(*head));
-        let since = since.or_else(|| (*head >= passed).then(Vec::new));
-        match since {
-            Some(since) if *offset >= there_after => {
-                let told = fetched.publications.iter().cloned();
-                let mut missed: Vec<Publication> = told.filter(|told| told.offset > offset.0).collect();
-                missed.extend(since);
-                Some(Start::resumed((epoch, *offset), missed, passed.max(*head)))
-            }
-            _ => Some(at_head),
-        }
+        let since = since.or_else(|| (head >= passed).then(Vec::new))?;
+        let first = fetched.publications.first();
+        Some(Tail {
+            after: first.map_or(*head, |first| Offset(first.offset - 1)),
+            to: *passed.max(head),
+            publications: fetched.publications.iter().cloned().chain(since).collect(),
+        })
     }
 
     /// A session whose join is over waits for nothing any more.
@@ -140,14 +137,28 @@ impl Gateway {
         Some((channel.slot, channel.joining.as_ref()?.resume.clone()?))
     }
 
-    /// Answers a join that asked for positions, and lets its channel begin.
+    /// Answers a join that asked for positions and missed nothing that it will get.
     fn start(&mut self, id: SessionId, slot: Slot, topic: &Topic, start: Start, effects: &mut Vec<Effect>) {
+        if self.begin(id, slot, topic, &start, effects) {
+            self.resume_channel(id, topic, effects);
+        }
+    }
+
+    /// Answers a join that asked for positions. Whether its channel has begun.
+    fn begin(
+        &mut self,
+        id: SessionId,
+        slot: Slot,
+        topic: &Topic,
+        start: &Start,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
-            return;
+            return false;
         };
         let serializer = session.serializer;
         let Some(channel) = session.channels.get_mut(topic) else {
-            return;
+            return false;
         };
         let (epoch, offset) = &start.position;
         let stream = Arc::new(Stream {
@@ -169,12 +180,11 @@ impl Gateway {
             self.counts.not_resumed += 1;
         }
         let Some(replaces) = self.reply_to_join(id, topic, body.as_bytes(), effects) else {
-            return;
+            return false;
         };
         self.close_replaced(id, topic, replaces, effects);
         self.interest.begin(slot, topic, id, stream, start.has);
-        self.write_missed(id, slot, topic, &start.missed, effects);
-        self.resume_channel(id, topic, effects);
+        true
     }
 
     /// Tells all who follow a topic by positions what they will not get.
@@ -211,16 +221,15 @@ impl Start {
         Start {
             position,
             recovered: false,
-            missed: Vec::new(),
             has,
         }
     }
 
-    fn resumed(position: Position, missed: Vec<Publication>, has: Offset) -> Start {
+    /// After everything up to its position, with all that it missed.
+    fn resumed(position: Position, has: Offset) -> Start {
         Start {
             position,
             recovered: true,
-            missed,
             has,
         }
     }

@@ -166,6 +166,7 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
                 topics: arguments.topics,
                 steps: 4,
                 gateways: 2,
+                idle: Duration::from_secs(10),
                 topic_bytes: GIB / 1e6,
                 histories: 4000,
                 publications: 100,

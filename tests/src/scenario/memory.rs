@@ -19,11 +19,9 @@ use crate::{Cluster, wait};
 
 const SERVER: &str = "ts-1";
 
-/// How long the server is watched while nothing happens: some rounds of everything that is looked at by the second.
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long it may be on a processor in that time, however many topics it holds. Its lease and its planner take some.
-const IDLE_CPU: Duration = Duration::from_secs(1);
+/// How much of the time a server may be on a processor while nothing happens, however many topics it holds: a tenth. Its
+/// lease and its planner take some.
+const IDLE_CPU: u32 = 10;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -39,6 +37,8 @@ pub struct Scale {
     pub steps: usize,
     /// Processes that share the members.
     pub gateways: usize,
+    /// How long the server is watched while nothing happens: some rounds of everything that is looked at by the second.
+    pub idle: Duration,
     /// Bytes for every further topic.
     pub topic_bytes: f64,
     /// Topics with publications, in a cluster of their own.
@@ -66,17 +66,17 @@ pub async fn run(scale: Scale) -> Result<Report> {
 
 async fn topics(scale: Scale, report: &mut Report) -> Result<()> {
     let cluster = start(scale).await?;
-    let before = idle(&cluster).await?;
+    let before = idle(&cluster, scale.idle).await?;
     let (mut residents, points) = fill(&cluster, scale.topics, scale.steps, Talk::default()).await?;
-    let after = idle(&cluster).await?;
+    let after = idle(&cluster, scale.idle).await?;
     enter(&points, "one member each", report);
     let each = bytes_each(&points);
     report.below("bytes a topic with one member", each, scale.topic_bytes);
     let at_a_million = points[0].1 as f64 + 1e6 * each;
     report.below("MiB with a million of them", at_a_million / MIB, GIB_IN_MIB);
-    let what = format!("on a processor in {IDLE:?} of nothing");
+    let what = format!("on a processor in {:?} of nothing", scale.idle);
     report.tell(&format!("{what}, without topics"), format!("{before:?}"));
-    report.below(&format!("{what}, with all of them"), after, IDLE_CPU);
+    report.below(&format!("{what}, with all of them"), after, scale.idle / IDLE_CPU);
     let gateways = cluster.running("gw-");
     let mut bytes = 0;
     for name in &gateways {
@@ -166,10 +166,10 @@ async fn holds(cluster: &Cluster, topics: usize) -> Result<()> {
 }
 
 /// How long the server is on a processor while nothing is asked of it.
-async fn idle(cluster: &Cluster) -> Result<Duration> {
+async fn idle(cluster: &Cluster, time: Duration) -> Result<Duration> {
     let process = cluster.process(SERVER)?;
     let before = process.cpu_time()?;
-    tokio::time::sleep(IDLE).await;
+    tokio::time::sleep(time).await;
     Ok(process.cpu_time()?.saturating_sub(before))
 }
 

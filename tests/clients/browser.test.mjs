@@ -22,7 +22,7 @@ let passed = 0
 before(async () => {
   cluster = await Cluster.start()
   balancer = await Balancer.start(cluster, [
-    ["/client/", folder("../../clients/js/src/")],
+    ["/client/", folder("../../clients/js/")],
     ["/phoenix/", folder("node_modules/phoenix/priv/static/")],
     ["/", folder("./")],
   ])

@@ -26,7 +26,7 @@ const newTopic = (prefix = "topics:") => `${prefix}js${crypto.getRandomValues(ne
 export class Stage {
   #sockets = []
 
-  /** `env`: { Socket, resumable, RingcastError, transport, base, cluster, balancer }. */
+  /** `env`: { Socket, resumable, RingcastError, readme, transport, base, cluster, balancer }; `readme` is the package's. */
   constructor(env) {
     Object.assign(this, env)
   }
@@ -61,30 +61,24 @@ export class Stage {
     return { room, told, reply, joins: () => joins, position: () => room.position }
   }
 
-  /** phoenix.js with the ten lines of the README. */
+  /** phoenix.js with the ten lines of the README, word for word. */
   async stock(door, topic) {
-    const socket = this.socket(door)
-    const told = []
-    const joins = []
-    let at = true
-    const ch = socket.channel(topic, () => ({ resume: at }))
-    ch.onMessage = (event, payload, ref) => {
-      if (event === "gap") at = { epoch: payload.epoch, offset: payload.to }
-      else if (typeof ref === "string" && ref[0] === "@") at = { epoch: at.epoch, offset: +ref.slice(1) }
-      return payload
-    }
-    ch.on("event", (payload) => told.push(payload.n))
-    ch.on("gap", ({ from, to, reason }) => told.push(`gap ${from}-${to} ${reason}`))
-    const reply = await new Promise((resolve, reject) =>
-      ch.join()
-        .receive("ok", (r) => {
-          if (r.epoch) at = { epoch: r.epoch, offset: r.offset }
-          if (joins.length > 0 && !r.recovered) told.push("reload")
-          joins.push(r.recovered)
-          resolve(r)
+    const lines = /## Without this package[^]*?```js\n([^]*?)```/.exec(this.readme)[1]
+    if (!lines.includes('"topics:matrix"')) throw new Error("the README's lines join another topic")
+    const run = new Function("socket", `${lines.replace('"topics:matrix"', "socket.topic")}; return [ch, () => at]`)
+    const [channel, position] = run(Object.assign(this.socket(door), { topic }))
+    const [told, joins] = [[], []]
+    channel.on("event", (payload) => told.push(payload.n))
+    channel.on("gap", ({ from, to, reason }) => told.push(`gap ${from}-${to} ${reason}`))
+    await new Promise((resolve, reject) =>
+      channel.joinPush
+        .receive("ok", ({ recovered }) => {
+          if (joins.length > 0 && !recovered) told.push("reload")
+          joins.push(recovered)
+          resolve()
         })
-        .receive("error", (r) => reject(new Error(JSON.stringify(r)))))
-    return { told, reply, joins: () => joins, position: () => at }
+        .receive("error", (response) => reject(new Error(JSON.stringify(response)))))
+    return { told, joins: () => joins, position }
   }
 
   /** Somebody elsewhere who publishes numbers, from 1, as fast or as slowly as told. */

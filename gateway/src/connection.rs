@@ -3,17 +3,21 @@
 //! An idle connection holds its socket, a decoder and an empty outbox; bytes are read into a buffer of the thread.
 //! *Invariant:* a connection that is not read (paused, or the hub is busy) is not waited for by anyone else; one that
 //! is closed is gone within [`CLOSE_MAX`], whatever its client does.
-//! Leaves out: timers. One sweep over all connections finds the silent and the slow ([`Connection::overdue`]).
+//! Leaves out: timers. One sweep over all connections finds the silent and the slow ([`Connection::look`]); and what a slow
+//! one loses (`ringcast_gateway_core::outbox`).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringcast_gateway_core::outbox::{Flushed, Lost, Outbox, Pushed, Stats, Ticked, Why};
 use ringcast_gateway_core::phoenix::{DecodeError, Message, Serializer, decode_binary, decode_text};
+use ringcast_gateway_core::place::Place;
 use ringcast_gateway_core::websocket::{self, Decoder, Event, Violation};
 use ringcast_proto::{Millis, SessionId};
 use ringcast_ring_store::clock;
@@ -23,7 +27,6 @@ use tokio::sync::Notify;
 
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::outbox::{Flushed, Outbox, Pushed};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -46,20 +49,26 @@ pub(crate) struct Connection {
     /// Tells the task to look at everything else here again.
     wake: Notify,
     paused: AtomicBool,
+    opened_at: Millis,
+    received_messages: AtomicU64,
     heard_at: AtomicU64,
     /// When an unfinished message is too late; 0 without one.
     unfinished_until: AtomicU64,
 }
 
-/// Why a connection is to be closed by the sweep.
+/// What the sweep found a connection to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Overdue {
+pub(crate) enum Look {
+    /// As it should be.
+    Fine,
     /// It was silent for too long.
     Idle,
     /// It began a message and did not finish it.
     Unfinished,
-    /// It does not read.
-    Slow,
+    /// What waited too long was left out.
+    Shed,
+    /// It does not read, and is to be closed for it.
+    Slow(Why),
 }
 
 /// The connection is gone: nothing more can be read or written.
@@ -67,6 +76,7 @@ struct Gone;
 
 impl Connection {
     pub(crate) fn new(session: SessionId, serializer: Serializer, stream: TcpStream) -> Connection {
+        let now = clock::now();
         Connection {
             session,
             serializer,
@@ -74,7 +84,9 @@ impl Connection {
             outbox: Mutex::default(),
             wake: Notify::new(),
             paused: AtomicBool::new(false),
-            heard_at: AtomicU64::new(clock::now().0),
+            opened_at: now,
+            received_messages: AtomicU64::new(0),
+            heard_at: AtomicU64::new(now.0),
             unfinished_until: AtomicU64::new(0),
         }
     }
@@ -87,21 +99,39 @@ impl Connection {
         self.serializer
     }
 
-    /// Puts a frame into the outbox. After [`Pushed::First`] the caller has to [`Connection::flush`]; at
-    /// [`Pushed::Full`] the client is closed as a slow consumer.
-    pub(crate) fn push(&self, frame: Bytes, now: Millis) -> Pushed {
+    /// Where the client is; nowhere once its socket is gone.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    pub(crate) fn opened_at(&self) -> Millis {
+        self.opened_at
+    }
+
+    pub(crate) fn received_messages(&self) -> u64 {
+        self.received_messages.load(Ordering::Relaxed)
+    }
+
+    /// How its outbox stands.
+    pub(crate) fn stats(&self) -> Stats {
+        self.outbox().stats()
+    }
+
+    /// What was left out since the last time this was asked.
+    pub(crate) fn take_lost(&self) -> Option<Lost> {
+        self.outbox().take_lost()
+    }
+
+    /// Puts a frame into the outbox; with a place it is a publication, which may be left out. After [`Pushed::First`] the
+    /// caller has to [`Connection::flush`], after [`Pushed::Slow`] to [`Connection::close_slow`].
+    pub(crate) fn push(&self, frame: Bytes, place: Option<Place>, now: Millis) -> Pushed {
         let mut outbox = self.outbox();
-        if !outbox.has_room(frame.len()) {
+        if !outbox.has_room(frame.len(), place.as_ref()) {
             // A burst within one turn of the hub is not slowness: what the socket takes now does not wait. A write that
             // fails is found by the task, which reads.
             drop(outbox.flush(|slices| self.stream.try_write_vectored(slices)));
         }
-        let pushed = outbox.push(frame, now);
-        drop(outbox);
-        if pushed == Pushed::Full {
-            self.close_slow(now);
-        }
-        pushed
+        outbox.push(frame, place, now)
     }
 
     /// Writes what the socket takes now; what it does not take, the connection's task writes when it can.
@@ -139,26 +169,34 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// Why it is to be closed now, if it is.
-    pub(crate) fn overdue(&self, now: Millis, idle_timeout: Duration) -> Option<Overdue> {
-        let outbox = self.outbox();
+    /// Looks at what only the passing of time changes, and adds what waits here to `outbox_bytes`.
+    pub(crate) fn look(&self, now: Millis, idle_timeout: Duration, outbox_bytes: &mut usize) -> Look {
+        let mut outbox = self.outbox();
         if outbox.is_closing() {
-            return None;
+            return Look::Fine;
         }
-        if outbox.is_overdue(now) {
-            return Some(Overdue::Slow);
+        if !outbox.is_empty() {
+            *outbox_bytes += outbox.stats().bytes;
+            match outbox.tick(now) {
+                Ticked::Fine => {}
+                Ticked::Shed => return Look::Shed,
+                Ticked::Slow(why) => return Look::Slow(why),
+            }
         }
         drop(outbox);
         if self.is_paused() {
             // What it sent is not read, so neither silence nor slowness can be told.
-            return None;
+            return Look::Fine;
         }
         let unfinished_until = self.unfinished_until.load(Ordering::Relaxed);
         if unfinished_until != 0 && unfinished_until <= now.0 {
-            return Some(Overdue::Unfinished);
+            return Look::Unfinished;
         }
         let heard_at = Millis(self.heard_at.load(Ordering::Relaxed));
-        (now.since(heard_at) >= idle_timeout).then_some(Overdue::Idle)
+        match now.since(heard_at) >= idle_timeout {
+            true => Look::Idle,
+            false => Look::Fine,
+        }
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -324,8 +362,16 @@ impl Task {
                 Item::Event(Event::Text(text)) => self.message(text, decode_text, now).await?,
                 Item::Event(Event::Binary(bytes)) => self.message(bytes, decode_binary, now).await?,
                 Item::Event(Event::Ping(payload)) => {
-                    if self.connection.push(websocket::pong(&payload), now) == Pushed::First {
-                        self.connection.write()?;
+                    match self.connection.push(websocket::pong(&payload), None, now) {
+                        Pushed::First => self.connection.write()?,
+                        Pushed::Slow(why) => {
+                            let session = self.connection.session;
+                            tracing::warn!(%session, why = why.as_str(), "slow consumer: closed with 4008");
+                            self.metrics.slow_consumer_closed();
+                            self.connection.close_slow(now);
+                        }
+                        // What a pong displaced the next sweep or publication tells.
+                        Pushed::Queued | Pushed::Shed | Pushed::Closing => {}
                     }
                 }
                 Item::Event(Event::Pong) => {}
@@ -344,6 +390,7 @@ impl Task {
 
     async fn message(&self, bytes: Bytes, decode: Decode, now: Millis) -> Result<(), Gone> {
         self.metrics.frame_in();
+        self.connection.received_messages.fetch_add(1, Ordering::Relaxed);
         // Waiting here is what keeps a flood in its own socket.
         let place = self.hub.place().await.map_err(|_| Gone)?;
         match decode(self.connection.serializer, bytes) {
@@ -392,7 +439,7 @@ async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<Ready, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::FRAMES_MAX;
+    use ringcast_gateway_core::outbox::FRAMES_MAX;
 
     #[tokio::test]
     async fn c12_a_burst_beyond_the_bound_does_not_close_a_client_that_reads() {
@@ -404,7 +451,7 @@ mod tests {
         let connection = Connection::new(SessionId(1), Serializer::V2, stream);
         // Few enough bytes for the socket's buffers, which hold them as a client that reads would.
         for _ in 0..4 * FRAMES_MAX {
-            let pushed = connection.push("x".into(), Millis(1));
+            let pushed = connection.push("x".into(), None, Millis(1));
             assert!(matches!(pushed, Pushed::First | Pushed::Queued), "{pushed:?}");
         }
         connection.flush();

@@ -5,6 +5,8 @@
 
 mod handle;
 mod leaving;
+mod slow;
+mod top;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,10 +18,9 @@ use ringcast_ring_store::clock;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Connection, Overdue};
+use crate::connection::{Connection, Look};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
-use crate::outbox::Pushed;
 use handle::{Command, ServerPublished};
 pub(crate) use handle::{Hub, Inbox, mailbox};
 use leaving::Leaving;
@@ -50,6 +51,8 @@ pub(crate) struct State {
     effects: Vec<Effect>,
     /// Connections whose outbox was empty before this turn.
     unwritten: Vec<Arc<Connection>>,
+    /// When the log last told that a connection is slow.
+    told_slow: BTreeMap<SessionId, Millis>,
 }
 
 impl State {
@@ -73,6 +76,7 @@ impl State {
             leaving: None,
             effects: Vec::new(),
             unwritten: Vec::new(),
+            told_slow: BTreeMap::new(),
         }
     }
 
@@ -145,10 +149,16 @@ impl State {
             Command::Message { session, message } => Input::Message { session, message },
             Command::Closed { session } => {
                 self.connections.remove(&session);
+                self.told_slow.remove(&session);
                 self.metrics.connections(self.connections.len());
                 Input::Closed { session }
             }
             Command::Retire { sessions, until } => return self.retire(sessions, until, now),
+            Command::Top { order, limit, answer } => {
+                // Whoever asked may have given up.
+                answer.send(self.top(order, limit, now)).ok();
+                return;
+            }
             Command::Table(table) => {
                 self.lanes.follow(&table);
                 Input::Table(table)
@@ -181,16 +191,8 @@ impl State {
         for effect in effects.drain(..) {
             tracing::trace!(?effect, "effect");
             match effect {
-                Effect::Write(session, frame) | Effect::Publication(session, frame, _) => {
-                    let Some(connection) = self.connections.get(&session) else {
-                        continue;
-                    };
-                    match connection.push(frame.0, now) {
-                        Pushed::First => self.unwritten.push(Arc::clone(connection)),
-                        Pushed::Full => self.metrics.slow_consumer(),
-                        Pushed::Queued | Pushed::Closing => {}
-                    }
-                }
+                Effect::Write(session, frame) => self.push(session, frame, None, now),
+                Effect::Publication(session, frame, place) => self.push(session, frame, Some(place), now),
                 Effect::Close(session, code, reason) => {
                     if let Some(connection) = self.connections.get(&session) {
                         connection.close(code, reason, now);
@@ -242,15 +244,20 @@ impl State {
 
     fn sweep(&mut self, now: Millis) {
         self.metrics.store_connected(self.lanes.store_connected());
+        let (mut outbox_bytes, mut slow) = (0, Vec::new());
         for connection in self.connections.values() {
-            match connection.overdue(now, self.idle_timeout) {
-                None => {}
-                Some(Overdue::Idle) => connection.close(1001, "idle", now),
-                Some(Overdue::Unfinished) => connection.close(1008, "message not finished in time", now),
-                Some(Overdue::Slow) => {
-                    self.metrics.slow_consumer();
-                    connection.close_slow(now);
-                }
+            match connection.look(now, self.idle_timeout, &mut outbox_bytes) {
+                Look::Fine => {}
+                Look::Idle => connection.close(1001, "idle", now),
+                Look::Unfinished => connection.close(1008, "message not finished in time", now),
+                look @ (Look::Shed | Look::Slow(_)) => slow.push((Arc::clone(connection), look)),
+            }
+        }
+        self.metrics.outbox_bytes(outbox_bytes);
+        for (connection, look) in slow {
+            self.tell_lost(&connection, now);
+            if let Look::Slow(why) = look {
+                self.close_slow(&connection, why, now);
             }
         }
     }

@@ -15,7 +15,6 @@ mod hub;
 mod lanes;
 mod metrics;
 mod node;
-mod outbox;
 mod ring;
 mod rpc;
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
 use ringcast_gateway_core::gateway::Counts;
+use ringcast_gateway_core::outbox::Lost;
+use ringcast_gateway_core::route::SlowConsumer;
 use ringcast_proto::NodeId;
 
 use crate::handshake::Refusal;
@@ -18,7 +20,15 @@ pub(crate) struct Metrics {
     client_publishes: Counter,
     joins: Counter,
     leaves: Counter,
-    slow_consumers: Counter,
+    slow_consumers: SlowConsumers,
+    publications_dropped: Counter,
+    gaps_by_slow_consumers: Counter,
+    gaps_by_owners: Counter,
+    resumed: Counter,
+    not_resumed: Counter,
+    resumed_ahead: Counter,
+    binary_left_out: Counter,
+    outbox_bytes: Gauge,
     frames_in: Counter,
     undecodable: Counter,
     calls_failed: Counter,
@@ -26,6 +36,13 @@ pub(crate) struct Metrics {
     publish_lane: LaneMetrics,
     bind_lane: LaneMetrics,
     publish_seconds: Histogram,
+}
+
+/// Clients that read too slowly, by what became of them.
+struct SlowConsumers {
+    gap: Counter,
+    latest: Counter,
+    closed: Counter,
 }
 
 /// The calls of one kind to topic servers.
@@ -61,6 +78,32 @@ impl Metrics {
         let gauge = |name: &'static str, about: &'static str| {
             recorder.describe_gauge(name.into(), None, about.into());
             recorder.register_gauge(&Key::from_parts(name, vec![label()]), &metadata)
+        };
+        let by = |name: &'static str, key: &'static str, value: &'static str, about: &'static str| {
+            recorder.describe_counter(name.into(), None, about.into());
+            let labels = vec![label(), Label::from_static_parts(key, value)];
+            recorder.register_counter(&Key::from_parts(name, labels), &metadata)
+        };
+        let slow = |outcome| {
+            let about =
+                "Times a client began to read too slowly and lost publications, or was closed for it.";
+            by("ringcast_slow_consumers_total", "outcome", outcome, about)
+        };
+        let gaps = |cause| {
+            by(
+                "ringcast_gaps_total",
+                "cause",
+                cause,
+                "Gaps told to channels with positions.",
+            )
+        };
+        let resumes = |outcome| {
+            by(
+                "ringcast_resumes_total",
+                "outcome",
+                outcome,
+                "Joins with a position.",
+            )
         };
         let refused = "ringcast_handshakes_refused_total";
         recorder.describe_counter(
@@ -104,10 +147,28 @@ impl Metrics {
             client_publishes: counter("ringcast_client_publishes_total", "Publishes taken from clients."),
             joins: counter("ringcast_joins_total", "Joins that were accepted."),
             leaves: counter("ringcast_leaves_total", "Channels that ended."),
-            slow_consumers: counter(
-                "ringcast_slow_consumers_total",
-                "Connections closed for not reading.",
+            slow_consumers: SlowConsumers {
+                gap: slow("gap"),
+                latest: slow("latest"),
+                closed: slow("closed"),
+            },
+            publications_dropped: counter(
+                "ringcast_publications_dropped_total",
+                "Publications left out because their receivers read too slowly.",
             ),
+            gaps_by_slow_consumers: gaps("slow_consumer"),
+            gaps_by_owners: gaps("owner"),
+            resumed: resumes("recovered"),
+            not_resumed: resumes("not_recovered"),
+            resumed_ahead: counter(
+                "ringcast_resumes_ahead_total",
+                "Joins with a position ahead of the topic, which should not happen.",
+            ),
+            binary_left_out: counter(
+                "ringcast_binary_left_out_total",
+                "Binary publications that a receiver's serializer has no words for.",
+            ),
+            outbox_bytes: gauge("ringcast_outbox_bytes", "Bytes that wait for slow clients."),
             frames_in: counter("ringcast_frames_in_total", "Messages received from clients."),
             undecodable: counter(
                 "ringcast_frames_undecodable_total",
@@ -132,6 +193,11 @@ impl Metrics {
         self.leaves.absolute(counts.joins.saturating_sub(joined as u64));
         self.client_publishes.absolute(counts.client_publishes);
         self.deliveries.absolute(counts.deliveries);
+        self.gaps_by_owners.absolute(counts.gaps);
+        self.resumed.absolute(counts.resumed);
+        self.not_resumed.absolute(counts.not_resumed);
+        self.resumed_ahead.absolute(counts.resumed_ahead);
+        self.binary_left_out.absolute(counts.left_out);
     }
 
     pub(crate) fn publish_lane(&self) -> &LaneMetrics {
@@ -150,8 +216,25 @@ impl Metrics {
         self.store_connected.set(f64::from(u8::from(connected)));
     }
 
-    pub(crate) fn slow_consumer(&self) {
-        self.slow_consumers.increment(1);
+    /// A slow client lost these.
+    pub(crate) fn lost(&self, lost: &Lost) {
+        if lost.begins {
+            match lost.policy {
+                SlowConsumer::Latest => self.slow_consumers.latest.increment(1),
+                SlowConsumer::Gap | SlowConsumer::Close => self.slow_consumers.gap.increment(1),
+            }
+        }
+        self.publications_dropped.increment(lost.publications);
+        self.gaps_by_slow_consumers.increment(lost.gaps);
+    }
+
+    pub(crate) fn slow_consumer_closed(&self) {
+        self.slow_consumers.closed.increment(1);
+    }
+
+    /// What waits in all outboxes.
+    pub(crate) fn outbox_bytes(&self, bytes: usize) {
+        self.outbox_bytes.set(bytes as f64);
     }
 
     pub(crate) fn frame_in(&self) {

@@ -64,6 +64,20 @@ impl Gateway for Service {
             },
         }))
     }
+
+    async fn list_connections(
+        &self,
+        request: Request<v1::ListConnectionsRequest>,
+    ) -> Result<Response<v1::ListConnectionsReply>, Status> {
+        let request = request.into_inner();
+        let order = v1::ConnectionOrder::try_from(request.order)
+            .map_err(|_| Status::invalid_argument(format!("no order {}", request.order)))?;
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        let reply = self.hub.top(order, limit).await;
+        Ok(Response::new(
+            reply.map_err(|gone| Status::unavailable(gone.to_string()))?,
+        ))
+    }
 }
 
 /// A publish that any client could have made as well.

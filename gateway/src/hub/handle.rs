@@ -53,6 +53,11 @@ pub(super) enum Command {
         publish: ServerPublish,
         answer: oneshot::Sender<ServerPublished>,
     },
+    Top {
+        order: v1::ConnectionOrder,
+        limit: usize,
+        answer: oneshot::Sender<v1::ListConnectionsReply>,
+    },
 }
 
 /// A handle on the hub.
@@ -124,6 +129,16 @@ impl Hub {
     pub(crate) async fn publish(&self, publish: ServerPublish) -> Result<ServerPublished, HubGone> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::ServerPublish { publish, answer }).await?;
+        answered.await.map_err(|_| HubGone)
+    }
+
+    pub(crate) async fn top(
+        &self,
+        order: v1::ConnectionOrder,
+        limit: usize,
+    ) -> Result<v1::ListConnectionsReply, HubGone> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Top { order, limit, answer }).await?;
         answered.await.map_err(|_| HubGone)
     }
 

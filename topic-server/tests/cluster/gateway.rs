@@ -81,6 +81,13 @@ impl Service for Deliveries {
     ) -> Result<Response<v1::ServerPublishReply>, Status> {
         Err(Status::unimplemented("nobody asks this one"))
     }
+
+    async fn list_connections(
+        &self,
+        _: Request<v1::ListConnectionsRequest>,
+    ) -> Result<Response<v1::ListConnectionsReply>, Status> {
+        Err(Status::unimplemented("nobody asks this one"))
+    }
 }
 
 impl Topic {

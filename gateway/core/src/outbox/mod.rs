@@ -100,7 +100,7 @@ pub enum Pushed {
     Shed,
     /// Nothing follows a close frame.
     Closing,
-    /// Neither it nor what waited will be written: the client is to be closed with 4008.
+    /// There is no room for it: the client is to be closed with 4008.
     Slow(Why),
 }
 
@@ -210,7 +210,7 @@ impl Outbox {
         if self.make_room(replay, now) {
             return Pushed::Shed;
         }
-        self.drop_waiting();
+        self.take_back();
         Pushed::Slow(Why::Full)
     }
 
@@ -345,6 +345,16 @@ impl Outbox {
                 Kind::Gap => self.slow.iter_mut().for_each(|slow| slow.gaps += 1),
             }
             self.waiting.pop_front();
+        }
+    }
+
+    /// Takes back the frame that was put last.
+    fn take_back(&mut self) {
+        let Some(last) = self.waiting.pop_back() else { return };
+        match last.kind() {
+            Kind::Live => self.live.remove(last.bytes.len()),
+            Kind::Replay => self.replay.remove(last.bytes.len()),
+            Kind::Gap => {}
         }
     }
 

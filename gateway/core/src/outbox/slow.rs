@@ -37,7 +37,6 @@ impl Slow {
 
 impl Outbox {
     /// To be called about once a second: leaves out what has waited too long, and judges a client that does not read.
-    /// After [`Ticked::Slow`] what waited is forgotten.
     pub fn tick(&mut self, now: Millis) -> Ticked {
         let progressed = std::mem::take(&mut self.progressed);
         if let Some(slow) = &mut self.slow
@@ -54,10 +53,7 @@ impl Outbox {
         }
         let shed = is_late && self.shed_late(now);
         match self.judge(now) {
-            Some(why) => {
-                self.drop_waiting();
-                Ticked::Slow(why)
-            }
+            Some(why) => Ticked::Slow(why),
             None if shed => Ticked::Shed,
             None => Ticked::Fine,
         }

@@ -312,6 +312,7 @@ proptest! {
         let mut world = World::new();
         let closed = steps.iter().any(|step| world.step(step));
         if closed {
+            world.outbox.drop_waiting();
             world.outbox.close(crate::websocket::close(Some(4008), ""), world.now);
         }
         world.write(usize::MAX);

@@ -1,11 +1,15 @@
 //! Transcripts: what clients and topic servers say, and what the gateway says to whom.
 
+mod binary;
 mod deliveries;
+mod errors;
 mod joins;
 mod moves;
 mod pacing;
+mod publish_ids;
 mod publishes;
 mod retire;
+mod targets;
 mod world;
 
 use super::*;

@@ -1,4 +1,5 @@
 mod binary;
+mod publication;
 mod publish;
 
 use bytes::Bytes;

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 
-fn hex(digits: &str) -> Bytes {
+pub(super) fn hex(digits: &str) -> Bytes {
     let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     digits.chunks(2).map(byte).collect()

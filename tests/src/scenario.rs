@@ -7,11 +7,14 @@
 mod bars;
 pub mod big_slots;
 mod dice;
+pub mod duplicates;
 pub mod memory;
 pub mod move_kills;
 pub mod moves;
 mod report;
+pub mod resume;
 pub mod rolling;
+pub mod rolling_all;
 
 use std::time::Duration;
 

@@ -72,9 +72,11 @@ pub(super) struct Shared {
     pub(super) is_ending: AtomicBool,
     /// By topic: its highest acknowledged place, and when it was acknowledged.
     heads: Vec<Mutex<Option<(Position, Duration)>>>,
+    /// By topic: what everybody is to have in this round.
+    wanted: Vec<Mutex<Option<Position>>>,
     /// Rises when the sockets are to look again whether they have everything.
     round: AtomicU64,
-    /// By socket: the round in which it had everything up to the heads; 0: it has not.
+    /// By socket: the round in which it had everything; 0: it has not.
     at_head: Vec<AtomicU64>,
 }
 
@@ -89,15 +91,26 @@ impl Shared {
         }
     }
 
-    pub(super) fn is_head(&self, topic: TopicNumber, position: Option<&Position>) -> bool {
-        let head = self.head(topic);
-        match (position, &*head) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(position), Some((head, _))) => {
-                position.epoch == head.epoch && position.offset >= head.offset
-            }
+    /// Whether who stands at `position` has what is wanted in this round, or stands at the head of a newer epoch.
+    pub(super) fn has_wanted(&self, topic: TopicNumber, position: Option<&Position>) -> bool {
+        let Some(position) = position else { return false };
+        let is_reached =
+            |wanted: &Position| wanted.epoch == position.epoch && position.offset >= wanted.offset;
+        let wanted = self.wanted[topic].lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*wanted, &*self.head(topic)) {
+            (None, _) => true,
+            (Some(wanted), Some((head, _))) if head.epoch != wanted.epoch => is_reached(head),
+            (Some(wanted), _) => is_reached(wanted),
         }
+    }
+
+    /// Begins a round: everything that is acknowledged is wanted.
+    fn want(&self) -> u64 {
+        for (topic, wanted) in self.wanted.iter().enumerate() {
+            let head = self.head(topic).as_ref().map(|(head, _)| head.clone());
+            *wanted.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        }
+        self.round.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     pub(super) fn tell_at_head(&self, socket: usize, is_at_head: impl FnOnce() -> bool) {
@@ -156,6 +169,7 @@ impl Crew {
             delivered: AtomicUsize::new(0),
             is_ending: AtomicBool::new(false),
             heads: (0..shape.topics).map(|_| Mutex::new(None)).collect(),
+            wanted: (0..shape.topics).map(|_| Mutex::new(None)).collect(),
             round: AtomicU64::new(1),
             at_head: (0..shape.sockets).map(|_| AtomicU64::new(0)).collect(),
         });
@@ -275,7 +289,7 @@ impl Crew {
     /// # Errors
     /// Not in time; says who has not.
     pub async fn all_at_head(&self, what: &str) -> Result<Duration> {
-        let round = self.shared.round.fetch_add(1, Ordering::SeqCst) + 1;
+        let round = self.shared.want();
         let ((), took) = wait::until(what, SETTLE_WITHIN, async || {
             let behind: Vec<usize> = (0..self.shape.sockets)
                 .filter(|&socket| !self.orders[socket].borrow().is_away)

@@ -25,6 +25,7 @@ pub(super) async fn pace(
     let mut numbers = vec![0_u64; shape.topics];
     let mut ticks = tokio::time::interval(TICK);
     let (mut done, begin) = (0_usize, Instant::now());
+    // Gives whether it goes to everybody; `None`: it could not be sent.
     let mut publish = |topic: TopicNumber| {
         let number = numbers[topic] + 1;
         let sent = shared.start.elapsed();
@@ -36,19 +37,21 @@ pub(super) async fn pace(
             is_sent
         };
         if !senders.next().is_some_and(send) {
-            return;
+            return None;
         }
         senders.for_each(|socket| {
             send(socket);
         });
         numbers[topic] = number;
+        let is_to_others = is_to_others(number);
         let publish = Publish {
             sent,
             senders: shape.sendings_of(topic).collect(),
-            is_to_others: is_to_others(number),
+            is_to_others,
             answers: Vec::new(),
         };
         publishes.insert((topic, number), publish);
+        Some(!is_to_others)
     };
     while !shared.is_ending.load(Ordering::Relaxed) {
         ticks.tick().await;
@@ -58,6 +61,9 @@ pub(super) async fn pace(
             done += 1;
         }
     }
-    (0..shape.topics).for_each(publish);
+    for topic in 0..shape.topics {
+        // The last one goes to everybody, so that everybody can stand at the head.
+        while publish(topic) == Some(false) {}
+    }
     publishes
 }

@@ -279,7 +279,7 @@ impl Socket {
 
     fn is_at_head(&self) -> bool {
         self.channels.values().all(|channel| {
-            channel.is_joined() && self.shared.is_head(channel.number, channel.position.as_ref())
+            channel.is_joined() && self.shared.has_wanted(channel.number, channel.position.as_ref())
         })
     }
 

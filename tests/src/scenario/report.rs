@@ -48,6 +48,12 @@ impl Report {
         self.line(what, format!("{found:.1?}"), &format!("< {bar:.1?}"), is_met);
     }
 
+    /// A figure that must be `bar` and nothing else.
+    pub fn exactly<T: PartialEq + fmt::Debug>(&mut self, what: &str, found: T, bar: T) {
+        let is_met = found == bar;
+        self.line(what, format!("{found:.1?}"), &format!("{bar:.1?}"), is_met);
+    }
+
     /// A list of things that must not have happened, of which the first few are shown.
     pub fn none(&mut self, what: &str, found: &[String]) {
         let shown = match found {

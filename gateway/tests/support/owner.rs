@@ -49,6 +49,7 @@ impl Owner {
             outcomes.push(v1::PublishOutcome {
                 number: publish.number,
                 outcome,
+                dup: false,
             });
             entries.push(v1::DeliverEntry {
                 slot: slot.slot,
@@ -64,7 +65,9 @@ impl Owner {
                     session: publish.session,
                     number: publish.number,
                     target: publish.target,
+                    binary: publish.binary,
                 }],
+                unsequenced: Vec::new(),
             });
             topic.sent = topic.head;
         }
@@ -132,6 +135,22 @@ impl TopicServer for Owner {
         Ok(Response::new(v1::BindAnswer {
             incarnation: self.incarnation,
             outcomes,
+        }))
+    }
+
+    async fn fetch(&self, call: Request<v1::FetchCall>) -> Result<Response<v1::FetchAnswer>, Status> {
+        let topics = self.topics.lock().unwrap();
+        let outcome = |fetch: v1::Fetch| v1::FetchOutcome {
+            owner_epoch: 1,
+            head: topics.get(&fetch.topic).map(|topic| v1::Position {
+                epoch: EPOCH.into(),
+                offset: topic.head,
+            }),
+            ..Default::default()
+        };
+        Ok(Response::new(v1::FetchAnswer {
+            incarnation: self.incarnation,
+            outcomes: call.into_inner().fetches.into_iter().map(outcome).collect(),
         }))
     }
 

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Json as JsonBody, Response};
 use axum::routing::{any, post};
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ringcast_gateway_core::gateway::ServerPublish;
@@ -44,8 +45,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
-/// What a publish's event and braces may take beside its payload.
-const BODY_EXTRA_BYTES: usize = 1024;
+/// What a publish's event, id, names (100 of 255 bytes) and braces may take beside its payload.
+const BODY_EXTRA_BYTES: usize = 32 * 1024;
 /// The core answers a publish within its own deadline; this is for a hub that is stuck.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(5);
@@ -264,19 +265,18 @@ async fn publish(
     if body.payload.as_bytes().len() > edge.message_bytes_max {
         return Err(PublishRefused("too_large"));
     }
-    // A target needs a sender to be other than: here everybody is another one.
+    // `others` needs a sender to be other than: here everybody is another one.
     let publish = ServerPublish {
         topic,
         event: body.event,
         payload: body.payload.0,
-        msg_id: Bytes::new(),
+        msg_id: body.msg_id,
         target: body.target,
-        names: Vec::new(),
+        names: body.names,
     };
     match tokio::time::timeout(PUBLISH_DEADLINE, edge.hub.publish(publish)).await {
         Ok(Ok(Ok(published))) => {
-            let offset = published.offset.map(|offset| offset.0);
-            Ok(JsonBody(json!({ "epoch": published.epoch.as_str(), "offset": offset })).into_response())
+            Ok(([(CONTENT_TYPE, "application/json")], published.to_json()).into_response())
         }
         Ok(Ok(Err(reason))) => Err(PublishRefused(reason)),
         Ok(Err(_)) => Err(PublishRefused("shutting_down")),

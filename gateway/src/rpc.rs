@@ -57,6 +57,7 @@ impl Gateway for Service {
                 error: String::new(),
                 epoch: published.epoch.as_str().to_owned(),
                 offset: published.offset.map_or(0, |offset| offset.0),
+                matched: published.matched.unwrap_or(0),
             },
             Err(reason) => v1::ServerPublishReply {
                 error: reason.to_owned(),

@@ -228,7 +228,7 @@ impl Settled {
     /// Status and response of the reply. `positions`: the channel asked for them, and for what errors mean.
     fn response(&self, positions: bool) -> (&'static str, Vec<u8>) {
         match &self.result {
-            Ok(published) if positions => (OK, published.response()),
+            Ok(published) if positions => (OK, published.to_json()),
             Ok(_) => (OK, b"{}".to_vec()),
             Err(why) => (ERROR, Refusal::from(*why).of(&self.msg_id).body(positions)),
         }
@@ -236,8 +236,9 @@ impl Settled {
 }
 
 impl Published {
-    /// Where the publish took effect, as its publisher reads it (X6).
-    fn response(&self) -> Vec<u8> {
+    /// Where the publish took effect, as its publisher reads it (X6): a client with positions, or a user of the HTTP API.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
         // Epochs need no escaping.
         let mut response = format!("{{\"epoch\":\"{}\"", self.epoch);
         match self.offset {

@@ -70,7 +70,6 @@ export class Sequence {
    */
   joined(reply) {
     this.#joined = true
-    this.#held = null
     // Without a position of the server's own an old one would be resumed from later, past messages that came since.
     this.#position = toPosition(reply)
     this.#granted = this.#position !== null

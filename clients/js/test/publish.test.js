@@ -7,6 +7,7 @@ import { test } from "node:test"
 import { backoffMs } from "../src/backoff.js"
 import { RingcastError } from "../src/index.js"
 import { newMsgId } from "../src/msg-id.js"
+import { Publish } from "../src/publish.js"
 import { Client, PHOENIX, settle, TOPIC } from "./fake.js"
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -76,6 +77,30 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     assert.deepEqual(client.connection.sent.filter((frame) => frame[3] === "publish"), [])
   })
 
+  check("a try over a lost connection that phoenix.js gives up later is none any more", async (t) => {
+    const client = joined(t)
+    const promise = publish(client)
+    await settle()
+    take(client)
+    client.reconnect().accept({ epoch: "e1", offset: 41, recovered: true })
+    const { ref } = take(client)
+    client.timers.tick(9_950)
+    client.connection.reply(ref, "ok", { epoch: "e1", offset: 42 })
+    assert.equal((await promise).offset, 42)
+    client.timers.tick(10_000)
+    assert.deepEqual(client.connection.sent, [])
+  })
+
+  check("on a connection that is closing nothing is begun", async (t) => {
+    const client = joined(t)
+    client.connection.readyState = 2
+    const promise = publish(client)
+    await settle()
+    client.reconnect().accept({ epoch: "e1", offset: 41, recovered: true })
+    client.connection.reply(take(client).ref, "ok", { epoch: "e1", offset: 42 })
+    assert.equal((await promise).offset, 42)
+  })
+
   check("after an error of the channel the same id is sent again when it is joined anew", async (t) => {
     const client = joined(t)
     const promise = publish(client)
@@ -112,12 +137,15 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     const first = take(client)
     client.connection.reply(first.ref, "error", OVERLOADED)
     client.timers.tick(1_999)
+    publish(client, { timeout: 500 }, 2).catch(() => {}) // its call hurries nothing
+    await settle()
     assert.deepEqual(client.connection.sent, [])
     client.timers.tick(1)
     const second = take(client)
     assert.deepEqual(second.payload, first.payload)
     client.connection.reply(second.ref, "ok", { epoch: "e1", offset: 42 })
     assert.equal((await promise).offset, 42)
+    assert.equal(take(client).payload.payload.n, 2)
   })
 
   check("tries without a wish of the server's come further and further apart", async (t) => {
@@ -205,10 +233,15 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     const promise = publish(client, { timeout: 1_000_000 })
     await settle()
     take(client)
-    client.connection.drop()
-    client.timers.tick(111_000)
-    client.connection.open()
-    client.connection.accept({ epoch: "e1", offset: 41, recovered: true })
+    const comeBack = (ms) => {
+      client.connection.drop()
+      client.timers.tick(ms)
+      client.connection.open()
+      client.connection.accept({ epoch: "e1", offset: 41, recovered: true })
+    }
+    comeBack(60_000)
+    take(client)
+    comeBack(51_000)
     const error = await promise.catch((error) => error)
     assert.deepEqual([error.reason, error.retryable, error.unknown], ["timeout", false, true])
     assert.deepEqual(client.connection.sent, [])
@@ -339,4 +372,17 @@ test("ids are random also where the page is not secure", (t) => {
   const ids = new Set(Array.from({ length: 100 }, newMsgId))
   assert.equal(ids.size, 100)
   for (const id of ids) assert.match(id, /^[0-9a-f]{32}$/)
+})
+
+test("a publish that is settled keeps no process alive", async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length
+  const before = timers()
+  for (const settle of ["resolve", "reject"]) {
+    const publish = new Publish("event", {}, {})
+    publish.promise.catch(() => {})
+    publish.startDeadline(() => {})
+    assert.equal(timers(), before + 1)
+    publish[settle]({})
+    assert.equal(timers(), before)
+  }
 })

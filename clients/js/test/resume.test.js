@@ -132,7 +132,9 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     connection.pushBinary("event", [1])
     connection.push(null, "@43", TOPIC, "phx_offset", {})
     connection.gap({ epoch: "e1", from: 44, to: 50, reason: "overload" })
+    connection.gap({ epoch: "e2", from: 1, to: 9, reason: "epoch_changed" })
     assert.deepEqual(client.heard, [])
+    assert.deepEqual(client.room.position, { epoch: "e1", offset: 41 })
     connection.accept({ epoch: "e1", offset: 41, recovered: true })
     connection.event(42)
     assert.deepEqual(client.heard, [[42, 42]])
@@ -175,6 +177,25 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     assert.deepEqual(client.heard.at(-1), ["4", null], "a marker without an offset says that there is none")
   })
 
+  check("what phoenix.js tells itself comes between no binary publication and its marker", (t) => {
+    const client = joined(t)
+    client.room.channel.push("hello", {}, 100)
+    client.connection.pushBinary("event", [1])
+    client.timers.tick(100)
+    client.connection.marker(42)
+    assert.deepEqual(client.heard, [["1", 42]])
+  })
+
+  check("the wait for a marker begins with its own frame", (t) => {
+    const client = joined(t)
+    for (const offset of [42, 43]) {
+      client.connection.pushBinary("event", [offset])
+      client.timers.tick(200)
+      client.connection.marker(offset)
+    }
+    assert.deepEqual(client.heard, [["42", 42], ["43", 43]])
+  })
+
   check("a marker that comes late moves the position and repeats nothing", (t) => {
     const client = joined(t)
     client.connection.pushBinary("event", [1])
@@ -197,6 +218,7 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     client.connection.accept({})
     assert.deepEqual(await reply, { epoch: undefined, offset: undefined, recovered: undefined, response: {} })
     client.room.on("gap", (payload) => client.heard.push(payload))
+    for (const event of ["phx_reply", "phx_error"]) client.room.on(event, () => client.heard.push(event))
     client.connection.event(null, { n: 1 })
     client.connection.gap({ mine: true })
     client.connection.pushBinary("event", [9])
@@ -271,6 +293,13 @@ for (const [version, phoenix] of Object.entries(PHOENIX)) {
     await leave
     assert.equal(client.room.channel.state, "closed")
   })
+
+  check("who leaves does not have to look after a join that never came", async (t) => {
+    const client = new Client(t, { phoenix })
+    client.room.join()
+    client.room.leave()
+    await new Promise((resolve) => setImmediate(resolve)) // an unhandled rejection would fail the test here
+  })
 }
 
 /** Storage of a page, in memory. */
@@ -339,9 +368,10 @@ test("an onMessage that the application had put there still sees everything firs
     const room = resumable(socket, TOPIC)
     const heard = []
     room.on("event", (payload) => heard.push(payload.n))
+    room.channel.on("event", (payload) => heard.push(payload.n))
     room.join()
     client.connection.accept({ epoch: "e1", offset: 0, recovered: false })
     client.connection.event(1, { n: 21 })
-    assert.deepEqual(heard, [42])
+    assert.deepEqual(heard, [42, 42])
   })
 })

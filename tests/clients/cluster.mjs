@@ -1,13 +1,17 @@
 // A cluster of real processes of the binary RINGCAST_BIN, for tests with real clients. Every process ends with the
 // test; a failed test prints what they logged.
 
-import { spawn } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { promisify } from "node:util"
 
 const READY_MS = 30_000
+
+/** Of the processes: nothing that is set for the tests configures them. */
+const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("RINGCAST_")))
 
 /** Ports that are free now, all different. */
 async function freePorts(count) {
@@ -34,6 +38,7 @@ export async function until(what, ms, look) {
 
 export class Cluster {
   #nodes = new Map()
+  #store
   #folder = mkdtempSync(join(tmpdir(), "ringcast-clients-"))
 
   /** A coordinator, `topicServers` topic servers and `gateways` gateways gw-1, gw-2, ..., all ready. */
@@ -42,7 +47,7 @@ export class Cluster {
     const ports = await freePorts(2 + topicServers * 2 + gateways * 3)
     const address = () => `127.0.0.1:${ports.pop()}`
     const store = address()
-    const url = `http://${store}`
+    const url = (cluster.#store = `http://${store}`)
     cluster.#start("coordinator", address(), store, [
       "coordinator", "--listen", store, "--data-dir", join(cluster.#folder, "data"),
     ])
@@ -71,9 +76,8 @@ export class Cluster {
   }
 
   #spawn(node) {
-    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith("RINGCAST_")))
     node.ended = undefined
-    node.process = spawn(process.env.RINGCAST_BIN, node.args, { env, stdio: ["ignore", "pipe", "pipe"] })
+    node.process = spawn(process.env.RINGCAST_BIN, node.args, { env: ENVIRONMENT, stdio: ["ignore", "pipe", "pipe"] })
     for (const stream of [node.process.stdout, node.process.stderr]) stream.on("data", (data) => (node.log += data))
     node.exit = new Promise((resolve) => node.process.once("exit", (code, signal) => {
       node.ended = signal ?? code
@@ -97,6 +101,13 @@ export class Cluster {
   /** Where phoenix.js connects. */
   socket(gateway) {
     return `ws://${this.#nodes.get(gateway).listen}/socket`
+  }
+
+  /** The topic server that owns a topic. */
+  async owner(topic) {
+    const args = ["ring", "owner", topic, "--store", this.#store, "-o", "json"]
+    const { stdout } = await promisify(execFile)(process.env.RINGCAST_BIN, args, { env: ENVIRONMENT })
+    return JSON.parse(stdout).owner
   }
 
   /** SIGKILL: nothing is flushed, nobody is told. */

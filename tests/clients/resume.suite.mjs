@@ -163,6 +163,55 @@ async function awayForLong(stage, kind) {
   equal(client.told, [1, 2, 3, 4, 5, "reload", ...numbers(head + 1, head + 3)], "all or nothing of what was missed")
 }
 
+/** Its topic goes to another server and comes back, while somebody publishes. */
+async function moved(stage, kind) {
+  const topic = newTopic()
+  const client = await stage[kind]("any", topic)
+  const other = await stage.publisher(topic)
+  let stop = false
+  const publishing = (async () => {
+    while (!stop) await other.publish(1, 2)
+  })()
+  publishing.catch(() => {}) // thrown where it is awaited
+  const from = await stage.cluster.owner(topic)
+  try {
+    await until("the first publications", () => client.told.length > 10)
+    await stage.cluster.terminate(from)
+    if ((await stage.cluster.owner(topic)) === from) throw new Error(`${topic} has not moved`)
+    const before = other.published()
+    await until("more publications", () => client.told.at(-1) > before + 20)
+  } finally {
+    await stage.cluster.startAgain(from)
+    stop = true
+  }
+  await publishing
+  await until("the last publication", () => client.told.at(-1) === other.published())
+  equal(client.told, numbers(1, other.published()), "each once, in order, nothing missing")
+  equal(client.joins(), [false], "its joins: it noticed nothing")
+}
+
+/** Its topic's only server is killed, and the history with it. */
+async function lost(stage, kind) {
+  const topic = newTopic()
+  const client = await stage[kind]("any", topic)
+  const other = await stage.publisher(topic)
+  await other.publish(5)
+  await until("the first publications", () => client.told.length === 5)
+  const { epoch } = client.position()
+  const owner = await stage.cluster.owner(topic)
+  try {
+    await stage.cluster.kill(owner)
+    await until("the gap", () => client.told.length > 5)
+    await other.publish(3)
+    await until("the last publication", () => client.told.at(-1) === 8)
+  } finally {
+    await stage.cluster.startAgain(owner)
+  }
+  equal(client.told, [1, 2, 3, 4, 5, "gap 1-0 epoch_changed", 6, 7, 8], "the break is told before what follows")
+  equal([client.position().offset, client.position().epoch !== epoch], [3, true], "its position, in a new epoch")
+  equal(client.joins(), [false], "its joins: it stayed")
+}
+
 /** Each scenario gets a stage; /any leads to gw-1 at its start. */
 export const scenarios = {
   "a client of the package whose gateway is killed goes on at another, each message once": (stage) =>
@@ -176,6 +225,13 @@ export const scenarios = {
     awayForLong(stage, "helper"),
   "stock phoenix.js with ten lines away for longer than the history reloads and goes on at the head": (stage) =>
     awayForLong(stage, "stock"),
+  "a client of the package notices nothing when its topic moves to another server": (stage) => moved(stage, "helper"),
+  "stock phoenix.js with ten lines notices nothing when its topic moves to another server": (stage) =>
+    moved(stage, "stock"),
+  "a client of the package is told when its topic begins anew, and goes on in the new epoch": (stage) =>
+    lost(stage, "helper"),
+  "stock phoenix.js with ten lines is told when its topic begins anew, and goes on in the new epoch": (stage) =>
+    lost(stage, "stock"),
 
   async "a position from another page is resumed from"(stage) {
     const topic = newTopic()

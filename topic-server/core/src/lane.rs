@@ -1,8 +1,8 @@
 //! What waits for one gateway, and the one call that is on its way there.
 //!
-//! It promises that entries of a topic leave in the order they came, each in exactly one call, which is repeated as it
-//! was until it is answered; and that what waits has a bound. What arrives while a call is out is the next call, so
-//! batches size themselves by load. *Invariant:* a call is never empty, and consecutive entries of a topic are one, as long
+//! It promises that entries of a topic leave in the order they came, each in exactly one call, which is repeated until
+//! it is answered, but for what has no offset and comes at most once; and that what waits has a bound. What arrives while a
+//! call is out is the next call, so batches size themselves by load. *Invariant:* a call is never empty, and consecutive entries of a topic are one, as long
 //! as they are of one kind: publications with offsets and those without never share an entry, nor overtake each other.
 //! Leaves out: making calls, back-off, deadlines (the shell).
 
@@ -137,6 +137,8 @@ impl Lane {
 
     /// The call to make: the one that has no answer yet, or else the next batch of what waits. None when nothing does.
     pub fn next_call(&mut self) -> Option<&[DeliverEntry]> {
+        // The call without an answer may have arrived, and what has no offset comes at most once.
+        self.out.retain(|entry| entry.unsequenced.is_empty());
         if self.out.is_empty() {
             let mut bytes = 0;
             while let Some(next) = self.waiting.front() {
@@ -369,6 +371,34 @@ mod tests {
         assert_eq!(kinds, [(1, 0), (0, 2), (2, 0)]);
         lane.answered(&DeliverAnswer::default());
         assert_eq!(lane.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn a_call_that_is_repeated_does_not_repeat_what_has_no_offset() {
+        let mut fleeting = entry("b", 0, 1);
+        fleeting.unsequenced = vec![UnsequencedPublication {
+            publication: fleeting.publications.pop(),
+            to: Vec::new(),
+        }];
+        let topics = |call: Option<&[DeliverEntry]>| {
+            let entries = call.unwrap_or_default().iter();
+            entries.map(|entry| entry.topic.clone()).collect::<Vec<_>>()
+        };
+        let mut lane = Lane::new(Limits::default());
+        lane.push(entry("a", 0, 1)).unwrap();
+        lane.push(fleeting.clone()).unwrap();
+        lane.push(entry("c", 0, 1)).unwrap();
+        assert_eq!(topics(lane.next_call()), ["a", "b", "c"]);
+        assert_eq!(topics(lane.next_call()), ["a", "c"], "it was not answered");
+        lane.answered(&DeliverAnswer::default());
+        lane.push(fleeting).unwrap();
+        assert_eq!(topics(lane.next_call()), ["b"]);
+        lane.push(entry("d", 0, 1)).unwrap();
+        assert_eq!(
+            topics(lane.next_call()),
+            ["d"],
+            "nothing is left of the call before"
+        );
     }
 
     #[test]

@@ -4,25 +4,31 @@
 //! here is known to a node, and nothing of a node's own bookkeeping is believed in here.
 //! Leaves out: what a client may receive in which order, which each client checks itself (`client`).
 
+mod fleeting;
+mod keys;
 mod leases;
 mod log;
 mod ownership;
 mod seen;
+mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
-use ringcast_proto::v1::publish_outcome::Outcome;
+use ringcast_proto::v1::publish_outcome::Outcome as Decided;
 use ringcast_proto::v1::{self, SlotPublishAnswer};
 use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, SessionId, Slot};
 use ringcast_ring_store::state::Store;
 use ringcast_topic_server_core::{PullPage, Role};
 
+use self::fleeting::Fleeting;
 pub(crate) use self::leases::Leases;
+pub(crate) use self::log::{Aim, Invoked, Place, PubId};
 use self::log::{Append, Log};
-pub(crate) use self::log::{Place, PubId};
 pub(crate) use self::ownership::Ownership;
 pub(crate) use self::seen::Seen;
+pub(crate) use self::view::{Gap, View};
 use crate::network::Peer;
 use crate::time::Time;
 
@@ -52,6 +58,20 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What is broken, and how.
+pub(crate) type Broken = (&'static str, String);
+
+/// What an ok to a publish says to a client with positions.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Outcome {
+    epoch: String,
+    offset: Option<u64>,
+    matched: Option<u32>,
+    #[serde(default)]
+    dup: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
@@ -61,13 +81,18 @@ pub(crate) struct Checker {
     /// Who owned what when.
     pub(crate) ownership: Ownership,
     log: Log,
+    fleeting: Fleeting,
     /// Under which number of which life of a gateway which publish went to which slot.
     numbers: BTreeMap<(Incarnation, Slot, u64), PubId>,
     /// What was announced as missing to a gateway: (gateway, log) to ranges.
     gaps: BTreeMap<(Peer, u32), Vec<(u64, u64)>>,
     /// Where the publications of the delivery being handled stand.
     arriving: BTreeMap<PubId, Place>,
+    /// Where the publications stand that wait for clients without positions that read slowly.
+    waiting: BTreeMap<SessionId, VecDeque<(PubId, Option<Place>)>>,
     sessions: BTreeMap<SessionId, (usize, u64)>,
+    /// What topics of each family keep for certain.
+    pub(crate) kept: [(&'static str, u64); 2],
     /// Nothing goes wrong in this run but what operators do.
     pub(crate) strict: bool,
     roles: BTreeMap<(Peer, Slot), OwnerEpoch>,
@@ -81,6 +106,14 @@ pub(crate) struct Checker {
     pub(crate) moves: u64,
     /// The longest time a slot was sealed in one of them.
     pub(crate) longest_pause_ms: u32,
+    /// Joins that recovered.
+    pub(crate) recovered: u64,
+    /// Gaps that clients were told of.
+    pub(crate) gaps_told: u64,
+    /// Publishes that were acknowledged as repeats.
+    pub(crate) dups: u64,
+    /// Connections closed because their clients read too slowly.
+    pub(crate) slow_closed: u64,
 }
 
 impl Checker {
@@ -101,6 +134,22 @@ impl Checker {
         if let Err(what) = held {
             self.fail(at, of, what);
         }
+    }
+
+    pub(crate) fn hold_broken(&mut self, at: Time, held: Result<(), Broken>) {
+        if let Err((of, what)) = held {
+            self.fail(at, of, what);
+        }
+    }
+
+    // The run.
+
+    /// Ids a topic remembers, and for how long; what topics of each family keep for certain.
+    pub(crate) fn expect(&mut self, ids: (usize, Duration), kept: [(&'static str, u64); 2]) {
+        self.log.keys.window = ids;
+        self.kept = kept;
+        let forgetful = kept.iter().filter(|(_, kept)| *kept == 0);
+        self.log.forgetful = forgetful.map(|(family, _)| *family).collect();
     }
 
     // The store.
@@ -158,10 +207,12 @@ impl Checker {
 
     /// A slot answered publishes.
     pub(crate) fn decided(&mut self, now: Time, peer: Peer, role: &Role, answer: &SlotPublishAnswer) {
-        let commits = answer
-            .outcomes
-            .iter()
-            .any(|outcome| matches!(outcome.outcome, Some(Outcome::Committed(_))));
+        let commits = answer.outcomes.iter().any(|outcome| {
+            matches!(
+                outcome.outcome,
+                Some(Decided::Committed(_) | Decided::Unsequenced(_))
+            )
+        });
         if commits && *role != Role::Owner(OwnerEpoch(answer.owner_epoch)) {
             let what = format!(
                 "{peer:?} acknowledges in slot {} under {} as {role:?}",
@@ -181,8 +232,10 @@ impl Checker {
     ) {
         let (slot, owner_epoch) = (slot_of(answer.slot), OwnerEpoch(answer.owner_epoch));
         for outcome in &answer.outcomes {
-            let Some(Outcome::Committed(at)) = &outcome.outcome else {
-                continue;
+            let at = match &outcome.outcome {
+                Some(Decided::Committed(at)) => Some(at),
+                Some(Decided::Unsequenced(_)) => None,
+                Some(Decided::Refused(_)) | None => continue,
             };
             if !self.ownership.alive(node) {
                 self.fail(
@@ -202,6 +255,17 @@ impl Checker {
                 continue;
             };
             let Some(topic) = self.log.topic(id) else { continue };
+            if outcome.dup {
+                let held = self.repeats(id, &topic, at);
+                self.hold_broken(now, held);
+                continue;
+            }
+            let Some(at) = at else {
+                if let Some(key) = self.log.key(id).cloned() {
+                    self.log.keys.had_no_place(&key);
+                }
+                continue;
+            };
             let append = Append {
                 slot,
                 owner_epoch,
@@ -215,8 +279,37 @@ impl Checker {
         }
     }
 
+    /// An owner says that a publish is a repeat.
+    fn repeats(&mut self, id: PubId, topic: &[u8], at: Option<&v1::Position>) -> Result<(), Broken> {
+        self.dups += 1;
+        let Some(key) = self.log.key(id).cloned() else {
+            return Err(("P6", format!("{id:?} has no id and is said to be a repeat")));
+        };
+        if at.is_none() {
+            self.log.keys.had_no_place(&key);
+        }
+        // Of an epoch nobody has seen anything of nothing can be said.
+        let place = at.and_then(|at| {
+            let log = self.log.number(topic, &at.epoch)?;
+            Some(Place {
+                log,
+                offset: at.offset,
+            })
+        });
+        let there = place
+            .and_then(|place| self.log.entry(place))
+            .map(|entry| entry.id);
+        self.log.keys.repeats(&key, place, there)
+    }
+
     /// An entry leaves a slot for a gateway's lane.
-    pub(crate) fn fanned_out(&mut self, now: Time, node: &NodeRef, role: &Role, entry: &v1::DeliverEntry) {
+    pub(crate) fn fanned_out(
+        &mut self,
+        now: Time,
+        (node, gateway): (&NodeRef, &NodeRef),
+        role: &Role,
+        entry: &v1::DeliverEntry,
+    ) {
         let (slot, owner_epoch) = (slot_of(entry.slot), OwnerEpoch(entry.owner_epoch));
         if !matches!(role, Role::Owner(mine) | Role::Sealed(mine) if *mine == owner_epoch) {
             self.fail(
@@ -227,11 +320,22 @@ impl Checker {
         }
         let held = self.ownership.commits(slot, owner_epoch, node);
         self.hold(now, "I1", held);
+        let held = self.handed_out(now, gateway, entry);
+        self.hold_broken(now, held);
         for publication in &entry.publications {
             let Some(id) = PubId::parse(&publication.payload) else {
                 self.fail(now, "I4", format!("{node} fans out what nobody published"));
                 continue;
             };
+            let others = self.log.aim(id) == Some(&Aim::Others);
+            if others != (publication.target() == v1::Target::Others) {
+                self.fail(
+                    now,
+                    "X6",
+                    format!("{id:?} is fanned out to {:?}", publication.target()),
+                );
+            }
+            let session = SessionId(publication.session);
             let append = Append {
                 slot,
                 owner_epoch,
@@ -239,16 +343,17 @@ impl Checker {
                 epoch: entry.epoch.clone(),
                 offset: publication.offset,
                 id,
-                session: Some(publication.session),
+                session: self
+                    .client_of(session)
+                    .map(|(_, connection)| (session.0, connection)),
             };
             self.append(now, append);
         }
     }
 
     fn append(&mut self, now: Time, append: Append) {
-        if let Err((of, what)) = self.log.append(append, &self.ownership) {
-            self.fail(now, of, what);
-        }
+        let held = self.log.append(now, append, &self.ownership);
+        self.hold_broken(now, held);
     }
 
     /// A target asks for a page.
@@ -342,6 +447,14 @@ impl Checker {
         self.sessions.insert(session, (client, connection));
     }
 
+    /// The session of a client's connection.
+    #[must_use]
+    pub(crate) fn session_of(&self, client: usize, connection: u64) -> SessionId {
+        let mut sessions = self.sessions.iter();
+        let mine = sessions.find(|(_, of)| **of == (client, connection));
+        mine.map_or(SessionId(0), |(session, _)| *session)
+    }
+
     /// Whose session this is.
     #[must_use]
     pub(crate) fn client_of(&self, session: SessionId) -> Option<(usize, u64)> {
@@ -350,9 +463,26 @@ impl Checker {
 
     // Clients.
 
-    /// A client publishes.
-    pub(crate) fn invoked(&mut self, now: Time, id: PubId, topic: &str) {
-        self.log.invoked(now, id, topic);
+    /// A client means to publish.
+    pub(crate) fn invoked(&mut self, now: Time, invoked: Invoked<'_>) {
+        self.log.invoked(now, invoked);
+    }
+
+    /// A connection sends a publish, after so many others.
+    pub(crate) fn sent(&mut self, id: PubId, connection: u64, before: u64) {
+        self.log.sent(id, connection, before);
+    }
+
+    /// Whether a publish was sent more than once.
+    #[must_use]
+    pub(crate) fn is_repeated(&self, id: PubId) -> bool {
+        self.log.is_repeated(id)
+    }
+
+    /// Who is to receive a publish.
+    #[must_use]
+    pub(crate) fn aim(&self, id: PubId) -> Option<&Aim> {
+        self.log.aim(id)
     }
 
     /// A client is answered.
@@ -361,22 +491,70 @@ impl Checker {
     /// What is wrong with the answer.
     pub(crate) fn answered(
         &mut self,
-        now: Time,
         id: PubId,
-        _session: SessionId,
+        topic: &str,
         ok: bool,
+        told: Option<&Outcome>,
     ) -> Result<(), String> {
         self.acknowledged += u64::from(ok);
         if self.strict && !ok {
             return Err(format!("{id:?} is refused although nothing is wrong"));
         }
-        self.log.answered(now, id, ok)
+        self.log.answered(id, ok)?;
+        let Some(told) = told else { return Ok(()) };
+        let wrong = |why: &str| Err(format!("{id:?} is answered with {told:?}: {why}"));
+        let Some(offset) = told.offset else {
+            let one = self.log.aim(id) == Some(&Aim::One);
+            let fleeting = told.dup || self.log.aim(id).is_some_and(|aim| !aim.is_sequenced());
+            return match told.matched {
+                Some(matched) if fleeting && (!one || told.dup || matched <= 1) => Ok(()),
+                _ => wrong("that is no outcome of it"),
+            };
+        };
+        let place = self
+            .log
+            .number(topic.as_bytes(), told.epoch.as_bytes())
+            .map(|log| Place { log, offset });
+        let there = place
+            .and_then(|place| self.log.entry(place))
+            .map(|entry| entry.id);
+        let same_key =
+            || self.log.key(id).is_some() && there.and_then(|there| self.log.key(there)) == self.log.key(id);
+        match there {
+            Some(there) if there == id => Ok(()),
+            Some(_) if told.dup && same_key() => Ok(()),
+            // An original nobody has seen yet, which the owner was held to when it answered.
+            None if told.dup => Ok(()),
+            _ => wrong(&format!("{there:?} is there")),
+        }
     }
 
-    /// Where the copy a client receives stands.
-    pub(crate) fn received(&mut self, id: PubId) -> Option<Place> {
+    /// A session reads slowly from now on: what is written for it waits.
+    pub(crate) fn reads_slowly(&mut self, session: SessionId) {
+        self.waiting.entry(session).or_default();
+    }
+
+    /// Whether what is written for this session waits.
+    #[must_use]
+    pub(crate) fn watches(&self, session: SessionId) -> bool {
+        self.waiting.contains_key(&session)
+    }
+
+    /// A publication is written for a session without positions.
+    pub(crate) fn written(&mut self, session: SessionId, id: PubId) {
+        if let Some(waiting) = self.waiting.get_mut(&session) {
+            waiting.push_back((id, self.arriving.get(&id).copied()));
+        }
+    }
+
+    /// Where the copy stands that a client without positions receives.
+    pub(crate) fn received(&mut self, session: SessionId, id: PubId) -> Option<Place> {
         self.delivered += 1;
-        self.arriving.get(&id).copied()
+        let Some(waiting) = self.waiting.get_mut(&session) else {
+            return self.arriving.get(&id).copied();
+        };
+        let (written, place) = waiting.pop_front()?;
+        place.filter(|_| written == id)
     }
 
     /// Whether a channel that is joined since `joined` and has received `last` may receive `next`.
@@ -385,9 +563,8 @@ impl Checker {
     /// Why not.
     pub(crate) fn follows(
         &self,
-        _now: Time,
         gateway: Option<Peer>,
-        joined: Time,
+        (joined, session): (Time, SessionId),
         last: Option<Place>,
         next: Place,
     ) -> Result<(), String> {
@@ -395,7 +572,8 @@ impl Checker {
             let ranges = gateway.and_then(|gateway| self.gaps.get(&(gateway, log)));
             ranges.is_some_and(|ranges| ranges.iter().any(|(from, to)| (*from..=*to).contains(&offset)))
         };
-        self.log.follows(joined, last, next, gap, &self.ownership)
+        self.log
+            .follows((joined, session.0), last, next, gap, &self.ownership)
     }
 
     // The end.
@@ -427,7 +605,7 @@ impl Checker {
     pub(crate) fn complete(
         &self,
         gateway: Option<Peer>,
-        joined: Time,
+        joined: (Time, SessionId),
         last: Option<Place>,
         head: Place,
     ) -> Result<(), String> {
@@ -439,7 +617,7 @@ impl Checker {
             offset: head.offset + 1,
             ..head
         };
-        self.follows(Time(0), gateway, joined, last, next)
+        self.follows(gateway, joined, last, next)
     }
 }
 

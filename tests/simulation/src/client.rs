@@ -1,24 +1,34 @@
 //! A client: joins, leaves, publishes, goes and comes back, and holds what it receives against what it may expect.
 //!
-//! *Invariant:* what a channel receives of an epoch is rising and whole, or a gap that its gateway was told of explains
-//! the hole (I11); a reply on `topics:*` comes before the publisher's own copy (O1).
+//! Some are stock Phoenix clients and must never see anything else (section 10 of the wire). Others ask for positions:
+//! they come back to where they were, repeat what was not answered under the same id, and are told what they miss.
+//! *Invariant:* what it does is drawn from its own sequence and from what it was told.
+//! Leaves out: frames (`frames`), what it makes of them (`reading`), what it publishes (`publishing`).
 
-use std::collections::BTreeMap;
+mod channel;
+mod frames;
+mod publishing;
+mod reading;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringcast_proto::SessionId;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use crate::check::{Checker, Place, PubId};
+use self::channel::{Asked, Channel, Waiting};
+use self::frames::Frames;
+use self::publishing::Draft;
+use crate::check::View;
 use crate::env::Env;
 use crate::random::Random;
 use crate::time::Time;
 use crate::wire::{Event, FromClient, Life, Urge};
 
-/// Publishes it has under way at most.
-const UNANSWERED_MAX: usize = 48;
+pub(crate) use self::channel::Place;
+pub(crate) use self::publishing::EPHEMERAL;
+
+/// Topics it joins at most.
+const CHANNELS_MAX: usize = 4;
 
 /// How busy clients are.
 #[derive(Debug, Clone, Copy)]
@@ -31,64 +41,96 @@ pub(crate) struct Temper {
     pub(crate) burst: u64,
 }
 
+/// What clients do that stock ones do not, in millionths.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Habits {
+    /// Of clients: they ask for positions.
+    pub(crate) resuming: u32,
+    /// Of publishes: they have an id.
+    pub(crate) ids: u32,
+    /// Of those: the id is one that was used before.
+    pub(crate) repeats: u32,
+    /// Of publishes: they are not for every member.
+    pub(crate) aims: u32,
+    /// Two and two clients have one subject.
+    pub(crate) shared_subjects: bool,
+    /// Of acts: the client begins to read slowly, or stops to.
+    pub(crate) stalls: u32,
+    /// How slowly.
+    pub(crate) read_bytes_per_second: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Client {
     number: usize,
     random: Random,
     temper: Temper,
+    habits: Habits,
+    /// It asks for positions.
+    resumes: bool,
+    /// Who authentication says it is.
+    subject: String,
     /// The connection, numbered over all clients; 0: none.
     pub(crate) connection: u64,
     /// Where it leads.
     pub(crate) gateway: Option<Life>,
+    incoming: Frames,
+    /// The connection reads slowly, or did.
+    slow: bool,
+    was_slow: bool,
     channels: BTreeMap<usize, Channel>,
     waiting: BTreeMap<u64, Waiting>,
     last_ref: u64,
     published: u64,
+    /// Publishes of this connection.
+    sent: u64,
+    /// Topics it is to be joined to, whatever becomes of connections.
+    wanted: BTreeSet<usize>,
+    /// Where it was in topics it has joined.
+    positions: BTreeMap<usize, View>,
+    /// Publishes with ids whose outcome it wants to know, by number.
+    drafts: BTreeMap<u64, Draft>,
+    /// Those of them that are to be sent again.
+    again: VecDeque<u64>,
+    /// Ids it has used, by topic.
+    used: BTreeMap<usize, Vec<String>>,
     /// It does nothing more by itself.
     pub(crate) calm: bool,
-}
-
-#[derive(Debug)]
-struct Channel {
-    join_ref: u64,
-    /// Since when it is joined; none while it is joining.
-    joined: Option<Time>,
-    /// A newer join that is not answered.
-    rejoining: Option<u64>,
-    /// The last one received.
-    last: Option<Place>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    Join(usize),
-    Leave(usize),
-    Publish(usize, PubId),
-}
-
-/// join_ref, ref, topic, event, payload.
-type Frame<'a> = (Option<&'a str>, Option<&'a str>, &'a str, &'a str, &'a RawValue);
-
-#[derive(Deserialize)]
-struct Status<'a> {
-    status: &'a str,
 }
 
 impl Client {
     /// One that is not connected yet.
     #[must_use]
-    pub(crate) fn new(seed: u64, number: usize, temper: Temper) -> Client {
+    pub(crate) fn new(seed: u64, number: usize, temper: Temper, habits: Habits) -> Client {
+        // A sequence of its own, so that what clients ask for does not change when they come and go.
+        let mut of_habits = Random::new(seed, 2000 + number as u64);
         Client {
             number,
             random: Random::new(seed, 1000 + number as u64),
             temper,
+            habits,
+            resumes: of_habits.chance(habits.resuming),
+            subject: if habits.shared_subjects {
+                format!("user-{}", number / 2)
+            } else {
+                String::new()
+            },
             connection: 0,
             gateway: None,
+            incoming: Frames::default(),
+            slow: false,
+            was_slow: false,
             channels: BTreeMap::new(),
             waiting: BTreeMap::new(),
             last_ref: 0,
             published: 0,
+            sent: 0,
+            wanted: BTreeSet::new(),
+            positions: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            again: VecDeque::new(),
+            used: BTreeMap::new(),
             calm: false,
         }
     }
@@ -98,13 +140,30 @@ impl Client {
         match urge {
             Urge::Connect if self.gateway.is_none() => self.connect(env, gateways),
             Urge::Lost if connection == self.connection && self.gateway.is_some() => self.lost(env),
-            Urge::Act if connection == self.connection && self.gateway.is_some() && !self.calm => {
-                self.act(env);
+            Urge::Act if connection == self.connection && self.gateway.is_some() => {
+                // What it wanted it still wants when it is calm.
+                if self.resumes {
+                    self.take_up(env);
+                }
+                if self.calm && !self.resumes {
+                    return;
+                }
+                if !self.calm {
+                    self.act(env);
+                }
                 let pause = self.random.between(1, 2 * self.temper.pause_ms);
                 let at = env.now + Duration::from_millis(pause);
                 env.at(at, Event::Urge(self.number, connection, Urge::Act));
             }
             Urge::Connect | Urge::Lost | Urge::Act => {}
+        }
+    }
+
+    /// From now on it only ends what it has begun.
+    pub(crate) fn calm_down(&mut self, env: &mut Env) {
+        self.calm = true;
+        if self.slow {
+            self.read(env, false);
         }
     }
 
@@ -114,7 +173,8 @@ impl Client {
         };
         self.connection = env.fresh_number();
         self.gateway = Some(gateway);
-        self.send(env, FromClient::Open);
+        let subject = Bytes::copy_from_slice(self.subject.as_bytes());
+        self.send(env, FromClient::Open(subject));
         let at = env.now + Duration::from_millis(self.random.between(5, 200));
         env.at(at, Event::Urge(self.number, self.connection, Urge::Act));
     }
@@ -123,8 +183,14 @@ impl Client {
     pub(crate) fn lost(&mut self, env: &mut Env) {
         self.gateway = None;
         self.channels.clear();
-        // Publishes that are not answered have an unknown outcome for ever.
-        self.waiting.clear();
+        (self.slow, self.was_slow, self.sent) = (false, false, 0);
+        self.incoming = Frames::default();
+        // Publishes without an id that are not answered have an unknown outcome for ever.
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            if let Waiting::Publish(_, id) = waiting {
+                self.send_again(id);
+            }
+        }
         self.come_back(env);
     }
 
@@ -133,7 +199,26 @@ impl Client {
         env.at(at, Event::Urge(self.number, 0, Urge::Connect));
     }
 
+    /// Joins again what it is to be joined to, and sends again what was not answered.
+    fn take_up(&mut self, env: &mut Env) {
+        let absent: Vec<usize> = self
+            .wanted
+            .iter()
+            .filter(|topic| !self.channels.contains_key(topic))
+            .copied()
+            .collect();
+        for topic in absent {
+            self.join(env, topic);
+        }
+        for number in std::mem::take(&mut self.again) {
+            self.repeat(env, number);
+        }
+    }
+
     fn act(&mut self, env: &mut Env) {
+        if self.random.chance(self.habits.stalls) {
+            self.read(env, !self.slow);
+        }
         let joined: Vec<usize> = self
             .channels
             .iter()
@@ -153,7 +238,9 @@ impl Client {
                 self.send(env, FromClient::Close);
                 self.lost(env);
             }
-            _ if self.channels.len() < 4 && !self.channels.contains_key(&topic) => self.join(env, topic),
+            _ if self.channels.len() < CHANNELS_MAX && !self.channels.contains_key(&topic) => {
+                self.join(env, topic);
+            }
             _ => {}
         }
     }
@@ -161,21 +248,48 @@ impl Client {
     fn join(&mut self, env: &mut Env, topic: usize) {
         self.last_ref += 1;
         let reference = self.last_ref;
-        self.waiting.insert(reference, Waiting::Join(topic));
+        let asked = self.ask(topic);
+        let name = topic_name(topic);
+        let payload = asked.payload();
+        if self.resumes {
+            self.wanted.insert(topic);
+        }
+        self.waiting.insert(reference, Waiting::Join(topic, asked));
         self.channels
             .entry(topic)
             .and_modify(|channel| channel.rejoining = Some(reference))
-            .or_insert(Channel {
-                join_ref: reference,
-                joined: None,
-                rejoining: None,
-                last: None,
-            });
-        let name = topic_name(topic);
+            .or_insert(Channel::joining(reference));
         self.text(
             env,
-            format!("[\"{reference}\",\"{reference}\",\"{name}\",\"phx_join\",{{}}]"),
+            format!("[\"{reference}\",\"{reference}\",\"{name}\",\"phx_join\",{payload}]"),
         );
+    }
+
+    /// What a join is to ask for: mostly to go on where it was, and now and then what makes no sense.
+    fn ask(&mut self, topic: usize) -> Asked {
+        if !self.resumes {
+            return Asked::Nothing;
+        }
+        let Some(view) = self.positions.get(&topic).cloned() else {
+            return Asked::Now;
+        };
+        match self.random.below(100) {
+            0..3 => Asked::Now,
+            3..5 => Asked::After {
+                view: View::new(&String::from_utf8_lossy(&view.epoch), view.offset + 100_000),
+                genuine: false,
+            },
+            5 => Asked::After {
+                view: View::new("made-up", view.offset),
+                genuine: false,
+            },
+            6 => {
+                // That of another topic.
+                let view = self.positions.values().next().cloned().unwrap_or(view);
+                Asked::After { view, genuine: false }
+            }
+            _ => Asked::After { view, genuine: true },
+        }
     }
 
     fn leave(&mut self, env: &mut Env, topic: usize) {
@@ -190,39 +304,19 @@ impl Client {
         self.last_ref += 1;
         let (reference, name) = (self.last_ref, topic_name(topic));
         self.waiting.insert(reference, Waiting::Leave(topic));
+        self.wanted.remove(&topic);
         self.text(
             env,
             format!("[\"{join_ref}\",\"{reference}\",\"{name}\",\"phx_leave\",{{}}]"),
         );
     }
 
-    fn publish(&mut self, env: &mut Env, topic: usize) {
-        let ends =
-            |waiting: &Waiting| matches!(waiting, Waiting::Join(of) | Waiting::Leave(of) if *of == topic);
-        // What is pushed behind a leave is for no channel; that is the gateway's own tests' matter.
-        if self.waiting.len() >= UNANSWERED_MAX || self.waiting.values().any(ends) {
-            return;
-        }
-        let Some(channel) = self.channels.get(&topic) else {
-            return;
-        };
-        let join_ref = channel.join_ref;
-        self.last_ref += 1;
-        self.published += 1;
-        let (reference, name) = (self.last_ref, topic_name(topic));
-        let id = PubId {
-            client: u32::try_from(self.number).unwrap_or(u32::MAX),
-            number: self.published,
-        };
-        self.waiting.insert(reference, Waiting::Publish(topic, id));
-        env.check.invoked(env.now, id, &name);
-        let payload = id.payload();
-        let push = if is_topics(topic) {
-            format!("[\"{join_ref}\",\"{reference}\",\"{name}\",\"publish\",[\"msg\",{payload}]]")
-        } else {
-            format!("[\"{join_ref}\",\"{reference}\",\"{name}\",\"msg\",{payload}]")
-        };
-        self.text(env, push);
+    /// It reads slowly from now on, or as fast as it can.
+    fn read(&mut self, env: &mut Env, slowly: bool) {
+        self.slow = slowly;
+        self.was_slow |= slowly;
+        let rate = slowly.then_some(self.habits.read_bytes_per_second);
+        self.send(env, FromClient::Read(rate));
     }
 
     fn text(&mut self, env: &mut Env, text: String) {
@@ -240,147 +334,28 @@ impl Client {
         }
     }
 
-    /// A frame arrives.
-    pub(crate) fn receive(&mut self, env: &mut Env, session: SessionId, frame: &Bytes) {
-        let (now, number) = (env.now, self.number);
-        let text = payload_of(frame);
-        env.trace
-            .line(now, || format!("client {number} <- {}", crate::trace::Text(text)));
-        if let Err(why) = self.read(now, &mut env.check, session, text) {
-            let text = crate::trace::Text(text);
-            env.check
-                .fail(now, why.0, format!("client {number}, frame {text}: {}", why.1));
-        }
+    /// Topics that are joined now.
+    pub(crate) fn joined(&mut self) -> impl Iterator<Item = (String, Time, &mut Place)> {
+        self.channels.iter_mut().filter_map(|(topic, channel)| {
+            let joined = channel.joined?;
+            Some((topic_name(*topic), joined, &mut channel.place))
+        })
     }
 
-    fn read(
-        &mut self,
-        now: Time,
-        check: &mut Checker,
-        session: SessionId,
-        text: &[u8],
-    ) -> Result<(), Broken> {
-        let Ok((join_ref, reference, topic, event, payload)) = serde_json::from_slice::<Frame<'_>>(text)
-        else {
-            return Err(Broken("O", "a frame that is none".to_owned()));
-        };
-        match (event, topic_number(topic)) {
-            ("phx_reply", Some(topic)) => {
-                let status: Status<'_> = serde_json::from_str(payload.get())
-                    .map_err(|error| Broken("O", format!("a reply that is none: {error}")))?;
-                let reference = reference
-                    .and_then(|reference| reference.parse().ok())
-                    .unwrap_or(0);
-                self.replied(now, check, session, topic, reference, status.status == "ok")
-            }
-            ("phx_close", _) => Ok(()),
-            ("msg", Some(topic)) => {
-                let id = PubId::parse(payload.get().as_bytes())
-                    .ok_or_else(|| Broken("I4", "a payload nobody published".to_owned()))?;
-                self.delivered(now, check, topic, join_ref, id)
-            }
-            _ => Err(Broken("O", "a frame nobody asked for".to_owned())),
-        }
-    }
-
-    fn replied(
-        &mut self,
-        now: Time,
-        check: &mut Checker,
-        session: SessionId,
-        topic: usize,
-        reference: u64,
-        ok: bool,
-    ) -> Result<(), Broken> {
-        let Some(waiting) = self.waiting.remove(&reference) else {
-            return Err(Broken("O5", "a second reply, or one to nothing".to_owned()));
-        };
-        match waiting {
-            Waiting::Join(_) if ok => {
-                // A still newer join may be on its way.
-                let newer = self.channels.get(&topic).and_then(|channel| channel.rejoining);
-                let rejoining = newer.filter(|newer| *newer > reference);
-                self.channels.insert(
-                    topic,
-                    Channel {
-                        join_ref: reference,
-                        joined: Some(now),
-                        rejoining,
-                        last: None,
-                    },
-                );
-            }
-            Waiting::Join(_) => {
-                let over =
-                    |channel: &Channel| channel.join_ref == reference || channel.rejoining == Some(reference);
-                if self.channels.get(&topic).is_some_and(over) {
-                    self.channels.remove(&topic);
-                }
-            }
-            Waiting::Leave(_) => {
-                self.channels.remove(&topic);
-            }
-            Waiting::Publish(_, id) => check
-                .answered(now, id, session, ok)
-                .map_err(|why| Broken("P3", why))?,
-        }
-        Ok(())
-    }
-
-    fn delivered(
-        &mut self,
-        now: Time,
-        check: &mut Checker,
-        topic: usize,
-        join_ref: Option<&str>,
-        id: PubId,
-    ) -> Result<(), Broken> {
-        let Some(channel) = self.channels.get_mut(&topic) else {
-            return Err(Broken("O3", "a copy on a channel that is not joined".to_owned()));
-        };
-        let Some(joined) = channel.joined else {
-            return Err(Broken("O3", "a copy before the join's reply".to_owned()));
-        };
-        let expected = is_topics(topic).then(|| channel.join_ref.to_string());
-        if join_ref != expected.as_deref() {
-            return Err(Broken("O1", format!("the copy carries join_ref {join_ref:?}")));
-        }
-        if is_topics(topic)
-            && self
-                .waiting
-                .values()
-                .any(|waiting| *waiting == Waiting::Publish(topic, id))
-        {
-            return Err(Broken("O1", "one's own copy before the reply".to_owned()));
-        }
-        let place = check
-            .received(id)
-            .ok_or_else(|| Broken("I4", "nobody delivered it".to_owned()))?;
-        let gateway = self.gateway.map(|life| life.peer);
-        check
-            .follows(now, gateway, joined, channel.last, place)
-            .map_err(|why| Broken("I11", why))?;
-        channel.last = Some(place);
-        Ok(())
-    }
-
-    /// What is joined now: topic, since when, what was received last.
-    pub(crate) fn joined(&self) -> impl Iterator<Item = (String, Time, Option<Place>)> {
-        self.channels
-            .iter()
-            .filter_map(|(topic, channel)| Some((topic_name(*topic), channel.joined?, channel.last)))
-    }
-
-    /// What nobody has answered.
+    /// What nobody has answered, and what it wants and does not have.
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = String> {
         let joining = self.channels.values().filter(|channel| channel.joined.is_none());
         let waiting = self.waiting.values().map(|waiting| format!("{waiting:?}"));
-        waiting.chain(joining.map(|channel| format!("joining, ref {}", channel.join_ref)))
+        let absent = self
+            .wanted
+            .iter()
+            .filter(|topic| !self.channels.contains_key(topic));
+        waiting
+            .chain(joining.map(|channel| format!("joining, ref {}", channel.join_ref)))
+            .chain(absent.map(|topic| format!("to be joined to {}", topic_name(*topic))))
+            .chain(self.drafts.values().map(|draft| format!("{draft:?}")))
     }
 }
-
-/// What a frame breaks, and how.
-struct Broken(&'static str, String);
 
 /// Both contracts: `topics:*` and broadcast.
 #[must_use]
@@ -401,14 +376,4 @@ fn topic_number(name: &str) -> Option<usize> {
         .strip_prefix("topics:t")
         .or_else(|| name.strip_prefix("room:"))?;
     number.parse().ok()
-}
-
-/// The text of an unmasked WebSocket frame.
-fn payload_of(frame: &[u8]) -> &[u8] {
-    let from = match frame.get(1) {
-        Some(126) => 4,
-        Some(127) => 10,
-        _ => 2,
-    };
-    frame.get(from..).unwrap_or_default()
 }

@@ -30,7 +30,7 @@ pub(crate) struct Env {
     pub(crate) network: Network,
     /// Entropy of processes, delays inside them.
     pub(crate) random: Random,
-    /// Frames that gateways wrote in this event, and connections they closed, in order.
+    /// What gateways wrote in this event, and connections they cut, in order.
     pub(crate) written: Vec<Written>,
     /// How often a slot's task is late, in millionths of inputs.
     pub(crate) slow_slots: u32,
@@ -51,8 +51,8 @@ pub(crate) struct Written {
     pub(crate) gateway: Peer,
     /// For which connection.
     pub(crate) session: SessionId,
-    /// The bytes as they go on the socket; none: the connection is closed.
-    pub(crate) frame: Option<bytes::Bytes>,
+    /// The bytes as they come out of the socket; none: the connection is cut.
+    pub(crate) bytes: Option<bytes::Bytes>,
 }
 
 #[derive(Debug)]
@@ -137,7 +137,8 @@ impl Env {
             let lost = if lost { " LOST" } else { "" };
             format!("  {from:?} -> {to:?} {call:?} {request:?}{lost}")
         });
-        if let Some(again) = fate.again {
+        // Who repeats a call leaves out what is to come at most once, and connections double nothing.
+        if let Some(again) = fate.again.filter(|_| !request.has_fleeting()) {
             self.at(again, Event::Request(from, to, call, Box::new(request.clone())));
         }
         if let Some(due) = fate.due {

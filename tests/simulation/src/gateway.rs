@@ -1,27 +1,28 @@
 //! A gateway as a process: the pure core, its hub, its calls.
 //!
-//! Mirrors `gateway/src/hub.rs`, `lanes.rs`, `ring.rs` and `rpc.rs`. Leaves out: sockets; clients' messages come decoded
-//! by the core's own codec, and frames go to the simulated clients as they are.
+//! Mirrors `gateway/src/hub.rs`, `lanes.rs`, `ring.rs` and `rpc.rs`. Leaves out: clients' connections (`clients`, `socket`).
+
+mod clients;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ringcast_gateway_core::gateway::{CallFailed, CallId, Config, Effect, Gateway as Core, Input};
-use ringcast_gateway_core::phoenix::{Serializer, decode_text};
 use ringcast_proto::record::{NodeRecord, Role};
 use ringcast_proto::{Incarnation, NodeId, NodeRef, SessionId, v1};
 use ringcast_ring::SlotTable;
 use ringcast_ring_store::Standing;
 
+use self::socket::Socket;
 use crate::base::{Base, News};
 use crate::check::Seen;
-use crate::env::{Env, Written};
+use crate::env::Env;
 use crate::network::Peer;
 use crate::server::{address_of, peer_at};
 use crate::time::Clock;
-use crate::wire::{Answer, CallNumber, Event, FromClient, Life, Pending, Request, Timer};
+use crate::wire::{Answer, CallNumber, Event, Life, Pending, Request, Timer};
 
 /// A gateway's lease.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
@@ -29,6 +30,8 @@ const CALL_DEADLINE: Duration = Duration::from_millis(1000);
 /// From one of its tasks to the hub.
 const MAILBOX: Duration = Duration::from_micros(20);
 const HANDLING: Duration = Duration::from_micros(40);
+/// Between two looks for connections that are too slow.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +44,13 @@ pub(crate) struct Gateway {
     life: Option<Incarnation>,
     next_session: u64,
     sessions: BTreeMap<u64, SessionId>,
+    sockets: BTreeMap<SessionId, Socket>,
+    /// Sockets that were written to and not flushed since.
+    unwritten: Vec<SessionId>,
+    /// Clients are told to go elsewhere.
+    leaving: bool,
+    /// The lease is given back.
+    going: bool,
     delivering: BTreeMap<CallId, (Life, CallNumber)>,
     last_call: u64,
     tick: u64,
@@ -61,6 +71,7 @@ impl Gateway {
             rest: Default::default(),
         };
         let entropy = env.random.bits();
+        env.timer(life, clock, SWEEP, Timer::Sweep);
         Gateway {
             base: Base::start(env, life, clock, id, record, LEASE_TTL),
             core: Core::new(config.clone(), entropy),
@@ -69,18 +80,16 @@ impl Gateway {
             life: None,
             next_session: 0,
             sessions: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            unwritten: Vec::new(),
+            leaving: false,
+            going: false,
             delivering: BTreeMap::new(),
             last_call: 0,
             tick: 0,
             seen: Seen::default(),
             left: false,
         }
-    }
-
-    /// The session of a client's connection, if it is open here.
-    #[must_use]
-    pub(crate) fn session(&self, connection: u64) -> Option<SessionId> {
-        self.sessions.get(&connection).copied()
     }
 
     /// A call arrives.
@@ -112,49 +121,16 @@ impl Gateway {
         Ok(())
     }
 
-    /// A client's connection says something.
-    pub(crate) fn client(&mut self, env: &mut Env, client: usize, connection: u64, message: FromClient) {
-        match message {
-            FromClient::Open if self.life.is_none() || self.left => {
-                env.at(env.now, Event::Urge(client, connection, crate::wire::Urge::Lost));
-            }
-            FromClient::Open => {
-                let first = self.life.map_or(0, |life| life.0);
-                self.next_session += 1;
-                let session = SessionId(first << 32 | self.next_session);
-                self.sessions.insert(connection, session);
-                env.check.opened(client, connection, session);
-                let serializer = Serializer::V2;
-                self.take(
-                    env,
-                    Input::Open {
-                        session,
-                        serializer,
-                        subject: Bytes::new(),
-                    },
-                );
-            }
-            FromClient::Text(text) => {
-                if let (Some(session), Ok(message)) =
-                    (self.session(connection), decode_text(Serializer::V2, text))
-                {
-                    self.take(env, Input::Message { session, message });
-                }
-            }
-            FromClient::Close => {
-                if let Some(session) = self.sessions.remove(&connection) {
-                    self.take(env, Input::Closed { session });
-                }
-            }
-        }
-    }
-
     /// A timer rang.
     pub(crate) fn woken(&mut self, env: &mut Env, timer: &Timer) {
         match timer {
             Timer::Tick(number) if *number == self.tick => self.take(env, Input::Tick),
             Timer::Tick(_) => {}
             Timer::Stand => self.stand(env),
+            Timer::Sweep => self.sweep(env),
+            Timer::Drain(session) => self.drain(env, *session),
+            Timer::ReadOn(session) => self.read_on(env, *session),
+            Timer::Gone(session) => self.gone(env, *session),
             Timer::Refused(pending) => {
                 let refused = Some(Answer::Refused("no lane"));
                 self.news(env, Some(News::Answer(pending.clone(), refused)));
@@ -209,19 +185,6 @@ impl Gateway {
         }
     }
 
-    /// SIGTERM: every client is told to go elsewhere, then the lease is given back.
-    pub(crate) fn leave(&mut self, env: &mut Env) {
-        for (_, session) in std::mem::take(&mut self.sessions) {
-            env.written.push(Written {
-                gateway: self.base.life.peer,
-                session,
-                frame: None,
-            });
-            self.take(env, Input::Closed { session });
-        }
-        self.base.leave(env);
-    }
-
     fn stand(&mut self, env: &mut Env) {
         let Some(Standing::Held(held)) = self.base.standing else {
             return;
@@ -268,6 +231,8 @@ impl Gateway {
         for effect in effects {
             self.carry_out(env, effect);
         }
+        self.write(env);
+        self.go_if_all_are_gone(env);
         self.tick += 1;
         if let Some(deadline) = self.core.deadline() {
             let due = self.base.clock.when(deadline, env.now);
@@ -279,18 +244,11 @@ impl Gateway {
         let now = env.now;
         env.trace.line(now, || format!("    hub -> {effect:?}"));
         match effect {
-            Effect::Write(session, frame) | Effect::Publication(session, frame, _) => {
-                env.written.push(Written {
-                    gateway: self.base.life.peer,
-                    session,
-                    frame: Some(frame.0),
-                })
-            }
-            Effect::Close(session, ..) => env.written.push(Written {
-                gateway: self.base.life.peer,
-                session,
-                frame: None,
-            }),
+            Effect::Write(session, frame) => self.push(env, session, frame, None),
+            Effect::Publication(session, frame, place) => self.push(env, session, frame, Some(place)),
+            Effect::Close(session, code, _) => self.close(env, session, code),
+            Effect::Pause(session) => self.pause(session),
+            Effect::Resume(session) => self.resume(env, session),
             Effect::Bind(call, node, binds) => {
                 let Some((header, peer)) = self.ready(&node) else {
                     return self.refuse(env, Pending::Bind(call));
@@ -337,8 +295,7 @@ impl Gateway {
                     env.answer(peer, caller, number, Answer::Delivered(answer), HANDLING);
                 }
             }
-            // The simulated clients bound what they send themselves.
-            Effect::Pause(_) | Effect::Resume(_) | Effect::ServerPublished(..) => {}
+            Effect::ServerPublished(..) => {}
         }
     }
 

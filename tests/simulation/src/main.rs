@@ -130,6 +130,10 @@ fn tell(arguments: &Arguments, options: &Options, report: &Report) {
         report.longest_pause_ms,
         report.hash
     );
+    println!(
+        "{} joins recovered, {} gaps told, {} repeats, {} connections closed as too slow",
+        report.recovered, report.gaps, report.dups, report.slow_closed
+    );
     let Some(violation) = &report.violation else {
         println!("everything held");
         return;
@@ -185,6 +189,10 @@ fn many(arguments: &Arguments) -> bool {
         total.delivered,
         total.moves
     );
+    println!(
+        "{} joins recovered, {} gaps told, {} repeats, {} connections closed as too slow",
+        total.recovered, total.gaps, total.dups, total.slow_closed
+    );
     for (seed, violation) in &total.broken {
         println!("seed {seed}: {violation}");
     }
@@ -206,6 +214,10 @@ struct Total {
     acknowledged: u64,
     delivered: u64,
     moves: u64,
+    recovered: u64,
+    gaps: u64,
+    dups: u64,
+    slow_closed: u64,
     broken: BTreeMap<u64, String>,
 }
 
@@ -216,6 +228,10 @@ impl Total {
         self.acknowledged += report.acknowledged;
         self.delivered += report.delivered;
         self.moves += report.moves;
+        self.recovered += report.recovered;
+        self.gaps += report.gaps;
+        self.dups += report.dups;
+        self.slow_closed += report.slow_closed;
         if let Some(violation) = report.violation {
             self.broken.insert(seed, violation.to_string());
         }

@@ -52,6 +52,14 @@ pub struct Report {
     pub moves: u64,
     /// The longest time a slot was sealed in one of them.
     pub longest_pause_ms: u32,
+    /// Joins that went on where the client had been.
+    pub recovered: u64,
+    /// Gaps that clients were told of.
+    pub gaps: u64,
+    /// Publishes acknowledged as repeats.
+    pub dups: u64,
+    /// Connections closed because their clients read too slowly.
+    pub slow_closed: u64,
     /// The last lines of the trace, if they were kept.
     pub tail: Vec<String>,
 }
@@ -79,6 +87,10 @@ pub fn run(options: &Options, verbosity: Verbosity) -> Report {
             delivered: 0,
             moves: 0,
             longest_pause_ms: 0,
+            recovered: 0,
+            gaps: 0,
+            dups: 0,
+            slow_closed: 0,
             tail: Vec::new(),
         }
     })

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use ringcast_gateway_core::gateway::Config as GatewayConfig;
 use ringcast_gateway_core::limits::Limits as GatewayLimits;
-use ringcast_proto::NodeId;
+use ringcast_gateway_core::route::{Namespace, SlowConsumer, Targets};
+use ringcast_proto::{NodeId, Pattern};
 use ringcast_ring::PlannerConfig;
-use ringcast_topic_server_core::Limits;
 
-use crate::client::Client;
+use crate::client::{Client, EPHEMERAL};
 use crate::env::Env;
 use crate::gateway::Gateway;
 use crate::network::{Peer, STORE};
@@ -48,6 +48,21 @@ enum Process {
     Down,
     Server(Box<Server>),
     Gateway(Box<Gateway>),
+}
+
+/// The family of topics that has everything a family may have.
+fn rooms(slow_consumer: SlowConsumer) -> Namespace {
+    Namespace {
+        slow_consumer,
+        targets: Targets {
+            all: true,
+            others: true,
+            one: true,
+            members: true,
+        },
+        ephemeral: [EPHEMERAL.to_owned()].into(),
+        ..Namespace::new(Pattern::parse("room:*").expect("a prefix and a star are a pattern"))
+    }
 }
 
 /// See the module.
@@ -100,23 +115,22 @@ impl Sim {
             })
             .collect();
         let mut servers = ServerConfig {
-            limits: Limits {
-                history_len_max: swarm.history_len,
-                ..Limits::default()
-            },
+            limits: swarm.limits(),
             planner: PlannerConfig {
                 expect_topic_servers: Some(swarm.servers),
                 slots: swarm.slots,
             },
         };
         let mut gateways = GatewayConfig {
-            namespaces: Vec::new(),
+            namespaces: vec![rooms(swarm.slow_consumer)],
             limits: GatewayLimits::BENCH,
         };
         plant(options.plant, &mut servers.limits, &mut gateways.limits);
         env.check.strict = swarm.is_calm();
+        let kept = ["topics:", "room:"].map(|family| (family, swarm.kept(family)));
+        env.check.expect(swarm.ids, kept);
         let clients = (0..swarm.clients)
-            .map(|number| Client::new(seed, number, swarm.temper))
+            .map(|number| Client::new(seed, number, swarm.temper, swarm.habits))
             .collect();
         let heal_at = Time(0) + options.duration.saturating_sub(REST).max(Duration::from_secs(2));
         Sim {
@@ -162,6 +176,10 @@ impl Sim {
             delivered: check.delivered,
             moves: check.moves,
             longest_pause_ms: check.longest_pause_ms,
+            recovered: check.recovered,
+            gaps: check.gaps_told,
+            dups: check.dups,
+            slow_closed: check.slow_closed,
             tail: self.env.trace.tail(),
         }
     }
@@ -235,8 +253,8 @@ impl Sim {
             {
                 continue;
             }
-            match written.frame {
-                Some(frame) => client.receive(&mut self.env, written.session, &frame),
+            match written.bytes {
+                Some(bytes) => client.receive(&mut self.env, written.session, &bytes),
                 None => client.lost(&mut self.env),
             }
         }

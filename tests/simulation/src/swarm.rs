@@ -4,8 +4,14 @@
 //! less than many that have a little.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::client::Temper;
+use ringcast_gateway_core::route::SlowConsumer;
+use ringcast_proto::Pattern;
+use ringcast_topic_server_core::{HistoryRule, Limits};
+
+use crate::client::{Habits, Temper};
 use crate::network::Weather;
 use crate::random::Random;
 
@@ -111,6 +117,14 @@ pub(crate) struct Swarm {
     pub(crate) wrong_clocks: bool,
     /// How often a watch says something late, in millionths; what follows it waits.
     pub(crate) late_watches: u32,
+    /// What clients do that stock ones do not.
+    pub(crate) habits: Habits,
+    /// What becomes of members of `room:*` that read too slowly.
+    pub(crate) slow_consumer: SlowConsumer,
+    /// What topics of `room:*` keep, if that is not what others do: in count, and for how long.
+    pub(crate) history_rule: Option<(usize, Duration)>,
+    /// Ids of publishes a topic remembers, and for how long.
+    pub(crate) ids: (usize, Duration),
 }
 
 impl Swarm {
@@ -187,6 +201,10 @@ impl Swarm {
             } else {
                 0
             },
+            habits: Habits::default(),
+            slow_consumer: SlowConsumer::Gap,
+            history_rule: None,
+            ids: (10_000, Duration::from_secs(120)),
         };
         // Where nothing goes wrong nothing may be noticed, which is a stricter thing to check.
         if random.chance(120_000) {
@@ -194,7 +212,70 @@ impl Swarm {
             swarm.faults.clear();
             (swarm.slow_slots, swarm.late_watches) = (0, 0);
         }
+        swarm.draw_habits(random);
         swarm
+    }
+
+    fn draw_habits(&mut self, random: &mut Random) {
+        let one_of = |random: &mut Random, of: &[u32]| *random.pick(of).unwrap_or(&0);
+        self.habits = Habits {
+            resuming: one_of(random, &[0, 400_000, 800_000, 1_000_000]),
+            ids: one_of(random, &[0, 200_000, 900_000]),
+            repeats: one_of(random, &[0, 50_000, 400_000]),
+            aims: one_of(random, &[0, 150_000, 500_000]),
+            shared_subjects: random.chance(500_000),
+            stalls: one_of(random, &[0, 0, 5_000, 30_000]),
+            read_bytes_per_second: u64::from(one_of(random, &[0, 100, 600, 3_000])),
+        };
+        let policies = [
+            SlowConsumer::Gap,
+            SlowConsumer::Gap,
+            SlowConsumer::Latest,
+            SlowConsumer::Close,
+        ];
+        self.slow_consumer = *random.pick(&policies).unwrap_or(&SlowConsumer::Gap);
+        let short = [(0, 300), (5, 300), (40, 300), (300, 3), (300, 1)];
+        let rule = random.pick(&short).copied();
+        self.history_rule = rule
+            .filter(|_| random.chance(500_000))
+            .map(|(len, age_s)| (len, Duration::from_secs(age_s)));
+        let ids = [(10_000, 120), (10_000, 120), (10_000, 6), (60, 120)];
+        let (ids, age_s) = *random.pick(&ids).unwrap_or(&(10_000, 120));
+        self.ids = (ids, Duration::from_secs(age_s));
+    }
+
+    /// What topic servers are bounded by.
+    #[must_use]
+    pub(crate) fn limits(&self) -> Limits {
+        let rule = self.history_rule.map(|(len_max, age_max)| HistoryRule {
+            pattern: Pattern::parse("room:*").expect("a prefix and a star are a pattern"),
+            len_max,
+            bytes_max: 1024 * 1024,
+            age_max,
+        });
+        Limits {
+            history_rules: rule.into_iter().collect::<Arc<[_]>>(),
+            history_len_max: self.history_len,
+            ids_max: self.ids.0,
+            ids_age_max: self.ids.1,
+            ..Limits::default()
+        }
+    }
+
+    /// How many publications a topic keeps for certain, however old the oldest is in a run.
+    #[must_use]
+    pub(crate) fn kept(&self, topic: &str) -> u64 {
+        let len = match self.history_rule {
+            Some((len, age)) if topic.starts_with("room:") => {
+                if age < Duration::from_secs(60) {
+                    0
+                } else {
+                    len
+                }
+            }
+            _ => self.history_len,
+        };
+        len as u64
     }
 }
 
@@ -217,6 +298,11 @@ impl fmt::Display for Swarm {
             "network: {:?}, slow slots {}, late watches {}, wrong clocks {}",
             self.weather, self.slow_slots, self.late_watches, self.wrong_clocks
         )?;
+        writeln!(
+            f,
+            "{:?}, slow members of room:* {:?}, history of room:* {:?}, ids {:?}",
+            self.habits, self.slow_consumer, self.history_rule, self.ids
+        )?;
         writeln!(f, "faults every {} ms: {:?}", self.fault_pause_ms, self.faults)?;
         write!(f, "deeds every {} ms: {:?}", self.deed_pause_ms, self.deeds)
     }
@@ -238,5 +324,16 @@ mod tests {
         }
         let calm = count(&|swarm| swarm.is_calm() && !swarm.deeds.is_empty());
         assert!(calm > 20, "{calm} calm seeds");
+        let habits = |has: &dyn Fn(&Habits) -> bool| count(&|swarm| has(&swarm.habits));
+        let resuming = habits(&|habits| habits.resuming > 0);
+        let repeating = habits(&|habits| habits.ids > 0 && habits.repeats > 0);
+        let slow = habits(&|habits| habits.resuming > 0 && habits.stalls > 0);
+        let short = count(&|swarm| swarm.history_rule.is_some() && swarm.habits.resuming > 0);
+        assert!(
+            resuming > 300 && repeating > 150 && slow > 100 && short > 100,
+            "{resuming} {repeating} {slow} {short}"
+        );
+        let stock = habits(&|habits| habits.resuming < 1_000_000);
+        assert!(stock > 300, "{stock} seeds with clients that ask for nothing");
     }
 }

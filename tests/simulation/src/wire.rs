@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ringcast_gateway_core::gateway::CallId;
 use ringcast_proto::record::PlanId;
-use ringcast_proto::{NodeRef, OwnerEpoch, Slot, v1};
+use ringcast_proto::{NodeRef, OwnerEpoch, SessionId, Slot, v1};
 use ringcast_ring::{Change, Op, Refused, Revision, Snapshot};
 use ringcast_ring_store::{Lease, NodeInfo, RegisterRefused, RenewError, Watched};
 use ringcast_topic_server_core::PullPage;
@@ -129,6 +129,14 @@ pub(crate) enum Timer {
     Tick(u64),
     /// A gateway's hub learns of its node's new life.
     Stand,
+    /// A gateway looks for connections that are too slow.
+    Sweep,
+    /// A socket takes a little more.
+    Drain(SessionId),
+    /// A client is read again.
+    ReadOn(SessionId),
+    /// A connection that was closed is no more.
+    Gone(SessionId),
     /// A leaving server looks whether it may go.
     Leaving,
 }
@@ -168,8 +176,10 @@ pub(crate) enum Turn {
 /// What a client sends.
 #[derive(Debug, Clone)]
 pub(crate) enum FromClient {
-    /// Its handshake is done.
-    Open,
+    /// Its handshake is done; who it is.
+    Open(bytes::Bytes),
+    /// It reads so many bytes a second from now on; none: as fast as it can.
+    Read(Option<u64>),
     /// A message.
     Text(bytes::Bytes),
     /// It is gone.
@@ -270,6 +280,14 @@ impl Event {
 }
 
 impl Request {
+    /// Whether it carries publications without an offset.
+    pub(crate) fn has_fleeting(&self) -> bool {
+        match self {
+            Request::Deliver(call) => call.entries.iter().any(|entry| !entry.unsequenced.is_empty()),
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> u64 {
         match self {
             Request::Load => 1,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use ringcast_proto::{OwnerEpoch, Slot};
 
-use super::Ownership;
+use super::keys::{Held, Key, Keys, Took};
+use super::{Broken, Ownership};
 use crate::time::Time;
 
 /// Before a channel's first publication so many are looked at for what it should have received.
@@ -42,8 +43,41 @@ impl PubId {
     }
 }
 
+/// Who is to receive a publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Every member.
+    All,
+    /// Every member but the sender.
+    Others,
+    /// Any one member; without an offset.
+    One,
+    /// Those with these names; without an offset.
+    Members(Vec<String>),
+    /// Every member, without an offset.
+    Fleeting,
+}
+
+impl Aim {
+    /// Whether it takes a place in the sequence.
+    #[must_use]
+    pub(crate) fn is_sequenced(&self) -> bool {
+        matches!(self, Aim::All | Aim::Others)
+    }
+}
+
+/// A publish, as its client means it.
+#[derive(Debug)]
+pub(crate) struct Invoked<'a> {
+    pub(crate) id: PubId,
+    pub(crate) topic: &'a str,
+    pub(crate) aim: Aim,
+    /// The client's subject and its own id of the publish.
+    pub(crate) key: Option<(&'a str, &'a str)>,
+}
+
 /// A place in an epoch of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     /// The epoch, numbered over all topics in the order they were first seen.
     pub(crate) log: u32,
@@ -60,8 +94,8 @@ pub(super) struct Append {
     pub(super) epoch: Bytes,
     pub(super) offset: u64,
     pub(super) id: PubId,
-    /// The publishing session, where that is known.
-    pub(super) session: Option<u64>,
+    /// The publishing session and its connection, where they are known.
+    pub(super) session: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -70,14 +104,18 @@ struct Epoch {
     name: Bytes,
     slot: Slot,
     entries: Vec<Option<Entry>>,
-    /// (session, publish) to offset: both rise together (I6).
+    /// (session, how many publishes it sent before) to offset: both rise together (I6).
     order: BTreeMap<(u64, u64), u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    id: PubId,
-    owner_epoch: OwnerEpoch,
+pub(super) struct Entry {
+    pub(super) id: PubId,
+    pub(super) owner_epoch: OwnerEpoch,
+    /// Who published it; 0: not known.
+    session: u64,
+    /// Its sender does not receive it.
+    others: bool,
 }
 
 #[derive(Debug)]
@@ -86,10 +124,11 @@ struct Publish {
     invoked: Time,
     ok: Option<bool>,
     places: Vec<Place>,
+    aim: Aim,
+    key: Option<Key>,
+    /// By which connection it was sent, and how many that had sent before.
+    sent: Vec<(u64, u64)>,
 }
-
-/// What is broken, and how.
-pub(super) type Broken = (&'static str, String);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -97,26 +136,62 @@ pub(super) struct Log {
     numbers: BTreeMap<(Bytes, Bytes), u32>,
     epochs: Vec<Epoch>,
     publishes: BTreeMap<PubId, Publish>,
+    pub(super) keys: Keys,
+    /// Families of topics that may be forgotten while nobody is joined, and begin again.
+    pub(super) forgetful: Vec<&'static str>,
 }
 
 impl Log {
-    pub(super) fn invoked(&mut self, now: Time, id: PubId, topic: &str) {
+    pub(super) fn invoked(&mut self, now: Time, invoked: Invoked<'_>) {
+        let topic = Bytes::copy_from_slice(invoked.topic.as_bytes());
+        let key = invoked.key.map(|(subject, msg_id)| Key {
+            topic: topic.clone(),
+            subject: subject.to_owned(),
+            msg_id: msg_id.to_owned(),
+        });
         let publish = Publish {
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            topic,
             invoked: now,
             ok: None,
             places: Vec::new(),
+            aim: invoked.aim,
+            key,
+            sent: Vec::new(),
         };
-        self.publishes.insert(id, publish);
+        self.publishes.insert(invoked.id, publish);
     }
 
-    pub(super) fn answered(&mut self, _now: Time, id: PubId, ok: bool) -> Result<(), String> {
+    /// A connection sends a publish, perhaps not for the first time.
+    pub(super) fn sent(&mut self, id: PubId, connection: u64, before: u64) {
+        if let Some(publish) = self.publishes.get_mut(&id) {
+            publish.sent.push((connection, before));
+        }
+    }
+
+    /// Whether a publish was sent more than once.
+    pub(super) fn is_repeated(&self, id: PubId) -> bool {
+        self.publishes
+            .get(&id)
+            .is_some_and(|publish| publish.sent.len() > 1)
+    }
+
+    pub(super) fn answered(&mut self, id: PubId, ok: bool) -> Result<(), String> {
         let publish = self.publishes.get_mut(&id).ok_or("nobody published it")?;
-        publish.ok = Some(ok);
-        if ok && publish.places.is_empty() {
+        // An error to one attempt says nothing of what became of another.
+        publish.ok = Some(ok || publish.ok == Some(true));
+        let known = publish.key.as_ref().is_some_and(|key| self.keys.knows(key));
+        if ok && publish.aim.is_sequenced() && publish.places.is_empty() && !known {
             return Err(format!("{id:?} is acknowledged and was committed nowhere"));
         }
         Ok(())
+    }
+
+    pub(super) fn aim(&self, id: PubId) -> Option<&Aim> {
+        self.publishes.get(&id).map(|publish| &publish.aim)
+    }
+
+    pub(super) fn key(&self, id: PubId) -> Option<&Key> {
+        self.publishes.get(&id)?.key.as_ref()
     }
 
     pub(super) fn topic(&self, id: PubId) -> Option<Bytes> {
@@ -129,11 +204,23 @@ impl Log {
             .copied()
     }
 
+    /// How far an epoch is known.
+    pub(super) fn known_len(&self, log: u32) -> u64 {
+        self.epoch(log).map_or(0, |epoch| epoch.entries.len() as u64)
+    }
+
+    /// Whether a topic may be forgotten, and begin again, while nobody is joined.
+    fn forgets(&self, topic: &[u8]) -> bool {
+        self.forgetful
+            .iter()
+            .any(|family| topic.starts_with(family.as_bytes()))
+    }
+
     fn epoch(&self, log: u32) -> Option<&Epoch> {
         self.epochs.get(usize::try_from(log).ok()?)
     }
 
-    pub(super) fn append(&mut self, append: Append, ownership: &Ownership) -> Result<(), Broken> {
+    pub(super) fn append(&mut self, now: Time, append: Append, ownership: &Ownership) -> Result<(), Broken> {
         let Append {
             slot,
             owner_epoch,
@@ -168,20 +255,33 @@ impl Log {
         if known.entries.len() <= at {
             known.entries.resize(at + 1, None);
         }
-        match known.entries[at] {
-            Some(entry) if entry.id == id => {}
+        match &mut known.entries[at] {
+            Some(entry) if entry.id == id => {
+                if let Some((session, _)) = session {
+                    entry.session = session;
+                }
+            }
             Some(entry) => {
                 let what = format!("offset {offset} of {topic:?} is {:?} and {id:?}", entry.id);
                 return Err(("I4", what));
             }
-            None => {
-                known.entries[at] = Some(Entry { id, owner_epoch });
+            unknown @ None => {
+                let others = self
+                    .publishes
+                    .get(&id)
+                    .is_some_and(|publish| publish.aim == Aim::Others);
+                *unknown = Some(Entry {
+                    id,
+                    owner_epoch,
+                    session: session.map_or(0, |(session, _)| session),
+                    others,
+                });
                 let place = Place { log, offset };
-                self.place(id, place, owner_epoch, slot, ownership)?;
+                self.place(now, id, place, owner_epoch, slot, ownership)?;
             }
         }
         match session {
-            Some(session) => self.in_order(log, session, id, offset),
+            Some((session, connection)) => self.in_order(log, session, connection, id, offset),
             None => Ok(()),
         }
     }
@@ -189,16 +289,31 @@ impl Log {
     /// A publish was found at a place for the first time.
     fn place(
         &mut self,
+        now: Time,
         id: PubId,
         place: Place,
         owner_epoch: OwnerEpoch,
         slot: Slot,
         ownership: &Ownership,
     ) -> Result<(), Broken> {
-        let earlier = self
-            .publishes
-            .get(&id)
-            .map_or(Vec::new(), |publish| publish.places.clone());
+        let known = self.publishes.get(&id);
+        if known.is_some_and(|publish| !publish.aim.is_sequenced()) {
+            return Err(("I4", format!("{id:?} is at {place:?} and was to have no offset")));
+        }
+        if let Some(key) = known.and_then(|publish| publish.key.clone()) {
+            let held = Held {
+                took: Took::At(place),
+                id,
+                owner_epoch,
+                at: now,
+            };
+            self.keys.took_effect(key, held, ownership.fresh(slot))?;
+            if let Some(publish) = self.publishes.get_mut(&id) {
+                publish.places.push(place);
+            }
+            return Ok(());
+        }
+        let earlier = known.map_or(Vec::new(), |publish| publish.places.clone());
         for before in earlier {
             if before.log == place.log {
                 return Err((
@@ -221,15 +336,31 @@ impl Log {
         Ok(())
     }
 
-    fn in_order(&mut self, log: u32, session: u64, id: PubId, offset: u64) -> Result<(), Broken> {
+    fn in_order(
+        &mut self,
+        log: u32,
+        session: u64,
+        connection: u64,
+        id: PubId,
+        offset: u64,
+    ) -> Result<(), Broken> {
         let Some(epoch) = usize::try_from(log).ok().and_then(|log| self.epochs.get_mut(log)) else {
             return Ok(());
         };
-        if epoch.order.insert((session, id.number), offset).is_some() {
+        let sent = self.publishes.get(&id).map(|publish| publish.sent.as_slice());
+        let mut sent = sent
+            .unwrap_or_default()
+            .iter()
+            .filter(|(by, _)| *by == connection);
+        // Sent twice by one connection, it has no one place among what that sent.
+        let (Some(&(_, nth)), None) = (sent.next(), sent.next()) else {
+            return Ok(());
+        };
+        if epoch.order.insert((session, nth), offset).is_some() {
             return Ok(());
         }
-        let mut before = epoch.order.range((session, 0)..(session, id.number));
-        let mut after = epoch.order.range((session, id.number + 1)..=(session, u64::MAX));
+        let mut before = epoch.order.range((session, 0)..(session, nth));
+        let mut after = epoch.order.range((session, nth + 1)..=(session, u64::MAX));
         let early = before.next_back().is_some_and(|(_, before)| *before > offset);
         let late = after.next().is_some_and(|(_, after)| *after < offset);
         if early || late {
@@ -242,14 +373,20 @@ impl Log {
         Ok(())
     }
 
-    fn entry(&self, place: Place) -> Option<Entry> {
+    /// Whether a session is not to receive what stands there: its own, to others.
+    pub(super) fn is_own_hole(&self, place: Place, session: u64) -> bool {
+        self.entry(place)
+            .is_some_and(|entry| entry.others && entry.session == session && session != 0)
+    }
+
+    pub(super) fn entry(&self, place: Place) -> Option<Entry> {
         let at = usize::try_from(place.offset.checked_sub(1)?).ok()?;
         self.epoch(place.log)?.entries.get(at).copied().flatten()
     }
 
     pub(super) fn follows(
         &self,
-        joined: Time,
+        (joined, session): (Time, u64),
         last: Option<Place>,
         next: Place,
         gap: impl Fn(u32, u64) -> bool,
@@ -266,7 +403,10 @@ impl Log {
             Some(last) => {
                 let slot = self.epoch(next.log).map_or(Slot(0), |epoch| epoch.slot);
                 let under = self.entry(last).map_or(OwnerEpoch(0), |entry| entry.owner_epoch);
-                if ownership.fresh(slot) <= under {
+                let forgets = self
+                    .epoch(next.log)
+                    .is_some_and(|epoch| self.forgets(&epoch.topic));
+                if ownership.fresh(slot) <= under && !forgets {
                     return Err(format!(
                         "{next:?} after {last:?}, and slot {slot} did not begin empty"
                     ));
@@ -283,7 +423,7 @@ impl Log {
                     .entry(place)
                     .and_then(|entry| self.publishes.get(&entry.id))
                     .is_some_and(|publish| publish.invoked > joined);
-            if wanted && !gap(next.log, offset) {
+            if wanted && !gap(next.log, offset) && !self.is_own_hole(place, session) {
                 let entry = self.entry(place);
                 return Err(format!(
                     "{place:?} ({entry:?}) is missing before {next:?}, the last was {last:?}, joined {joined}"
@@ -307,9 +447,11 @@ impl Log {
                     format!("{id:?} was refused long after everything was healed"),
                 ));
             }
-            if publish.ok != Some(true) {
+            if publish.ok != Some(true) || !publish.aim.is_sequenced() {
                 continue;
             }
+            let of_key = publish.key.as_ref().map(|key| self.keys.places(key));
+            let places = of_key.unwrap_or_else(|| publish.places.clone());
             let topic = String::from_utf8_lossy(&publish.topic);
             let kept = |place: &Place| {
                 let head = heads.get(&*topic);
@@ -317,7 +459,9 @@ impl Log {
                 head.zip(epoch)
                     .is_some_and(|((name, head), epoch)| epoch.name == *name && place.offset <= *head)
             };
-            if publish.places.iter().any(kept) {
+            // That of a repeat may be what an earlier one came to, without an offset.
+            let fleeting = places.is_empty() && publish.key.is_some();
+            if fleeting || places.iter().any(kept) || self.forgets(&publish.topic) {
                 continue;
             }
             let lost = |place: &Place| {
@@ -327,11 +471,8 @@ impl Log {
                 self.epoch(place.log)
                     .is_some_and(|epoch| ownership.fresh(epoch.slot) > under)
             };
-            if !publish.places.iter().all(lost) {
-                let what = format!(
-                    "{id:?} on {topic} was acknowledged and is lost: {:?}",
-                    publish.places
-                );
+            if !places.iter().all(lost) {
+                let what = format!("{id:?} on {topic} was acknowledged and is lost: {places:?}");
                 return Some(("P5", what));
             }
         }
@@ -340,96 +481,4 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FIRST: PubId = PubId { client: 1, number: 1 };
-    const SECOND: PubId = PubId { client: 1, number: 2 };
-    const JOINED: Time = Time(10);
-
-    /// A log in which both were published after somebody joined.
-    fn log() -> Log {
-        let mut log = Log::default();
-        log.invoked(Time(20), FIRST, "a");
-        log.invoked(Time(30), SECOND, "a");
-        log
-    }
-
-    fn append(log: &mut Log, epoch: &'static str, offset: u64, id: PubId) -> Result<(), &'static str> {
-        let append = Append {
-            slot: Slot(0),
-            owner_epoch: OwnerEpoch(1),
-            topic: Bytes::from_static(b"a"),
-            epoch: Bytes::from_static(epoch.as_bytes()),
-            offset,
-            id,
-            session: Some(7),
-        };
-        log.append(append, &Ownership::default()).map_err(|(of, _)| of)
-    }
-
-    fn at(log: u32, offset: u64) -> Place {
-        Place { log, offset }
-    }
-
-    fn follows(log: &Log, last: Option<Place>, next: Place) -> bool {
-        log.follows(JOINED, last, next, |_, _| false, &Ownership::default())
-            .is_ok()
-    }
-
-    #[test]
-    fn a_payload_is_read_as_it_was_written() {
-        assert_eq!(PubId::parse(SECOND.payload().as_bytes()), Some(SECOND));
-        assert_eq!(PubId::parse(b"{\"p\":\"1\"}"), None);
-    }
-
-    #[test]
-    fn two_values_at_one_offset_one_value_at_two_and_a_wrong_order_are_found() {
-        let mut log = log();
-        assert_eq!(append(&mut log, "e", 1, FIRST), Ok(()));
-        assert_eq!(append(&mut log, "e", 1, FIRST), Ok(()), "seen again");
-        assert_eq!(append(&mut log, "e", 1, SECOND), Err("I4"));
-        assert_eq!(append(&mut log, "e", 2, FIRST), Err("I5"));
-        assert_eq!(append(&mut log, "f", 1, FIRST), Err("I5"), "no slot began empty");
-        let mut log = self::log();
-        assert_eq!(append(&mut log, "e", 1, SECOND), Ok(()));
-        assert_eq!(append(&mut log, "e", 2, FIRST), Err("I6"));
-    }
-
-    #[test]
-    fn a_hole_a_repeat_and_a_step_back_are_found() {
-        let mut log = log();
-        append(&mut log, "e", 1, FIRST).unwrap();
-        append(&mut log, "e", 2, SECOND).unwrap();
-        assert!(follows(&log, None, at(0, 1)) && follows(&log, Some(at(0, 1)), at(0, 2)));
-        assert!(
-            !follows(&log, None, at(0, 2)),
-            "the first was published after the join"
-        );
-        assert!(!follows(&log, Some(at(0, 1)), at(0, 3)), "a hole");
-        assert!(!follows(&log, Some(at(0, 2)), at(0, 2)), "a repeat");
-        assert!(!follows(&log, Some(at(1, 1)), at(0, 1)), "an older epoch");
-        let gap = |_, offset| offset == 1;
-        let explained = log.follows(JOINED, None, at(0, 2), gap, &Ownership::default());
-        assert_eq!(explained, Ok(()));
-    }
-
-    #[test]
-    fn what_was_acknowledged_and_is_not_there_is_found() {
-        let mut log = log();
-        assert!(log.answered(Time(40), SECOND, true).is_err(), "committed nowhere");
-        append(&mut log, "e", 1, FIRST).unwrap();
-        log.answered(Time(40), FIRST, true).unwrap();
-        let mut log = self::log();
-        append(&mut log, "e", 1, FIRST).unwrap();
-        log.answered(Time(40), FIRST, true).unwrap();
-        let lost = |epoch: &'static str, head| {
-            let heads = [("a".to_owned(), (Bytes::from_static(epoch.as_bytes()), head))].into();
-            let broken = log.at_rest(&heads, &Ownership::default(), Time(u64::MAX));
-            broken.map(|(of, _)| of)
-        };
-        assert_eq!(lost("e", 1), None);
-        assert_eq!(lost("e", 0), Some("P5"));
-        assert_eq!(lost("f", 9), Some("P5"));
-    }
-}
+mod tests;

@@ -226,7 +226,7 @@ impl Server {
         let now = env.now;
         if let Some(task) = self.slots.get(usize::from(number.0)) {
             let (node, role) = (self.base.as_of(task.life), task.slot.role());
-            env.check.fanned_out(now, &node, role, &entry);
+            env.check.fanned_out(now, (&node, &gateway), role, &entry);
         }
         let (topic, epoch, prev_offset) = (entry.topic.clone(), entry.epoch.clone(), entry.prev_offset);
         if self.push(env, &gateway, entry) {

@@ -43,7 +43,11 @@ impl Sim {
             Turn::Commit(id) => self.commit(&id),
             Turn::CutStore(peer, ways) if now < self.heal_at => self.cut_store(peer, ways),
             Turn::CutStore(..) => {}
-            Turn::Calm => self.clients.iter_mut().for_each(|client| client.calm = true),
+            Turn::Calm => {
+                for client in &mut self.clients {
+                    client.calm_down(&mut self.env);
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use ringcast_proto::Slot;
 use ringcast_topic_server_core::{Effect, Input, Role, Token};
 
 use super::{Process, SERVING, Sim};
+use crate::client::Place;
 
 impl Sim {
     /// Every slot has an owner that serves, every operation an outcome, every client everything.
@@ -78,23 +79,31 @@ impl Sim {
         mut members: BTreeMap<String, u64>,
     ) {
         let (now, check) = (self.env.now, &mut self.env.check);
-        for (number, client) in self.clients.iter().enumerate() {
+        for (number, client) in self.clients.iter_mut().enumerate() {
             if let Some(what) = client.unanswered().next() {
                 return check.fail(now, "I16", format!("client {number} still waits: {what}"));
             }
             let gateway = client.gateway.map(|life| life.peer);
-            for (topic, joined, last) in client.joined() {
+            let session = check.session_of(number, client.connection);
+            for (topic, joined, place) in client.joined() {
                 match members.get_mut(&topic) {
                     Some(left) if *left > 0 => *left -= 1,
                     _ => return check.fail(now, "I16", format!("client {number} is no member of {topic}")),
                 }
-                let head = heads
-                    .get(&topic)
-                    .and_then(|(epoch, offset)| check.head(&topic, epoch, *offset));
-                if let Some(head) = head
-                    && let Err(why) = check.complete(gateway, joined, last, head)
-                {
-                    return check.fail(now, "I11", format!("client {number} on {topic}: {why}"));
+                let Some((epoch, offset)) = heads.get(&topic) else {
+                    continue;
+                };
+                let whole = match place {
+                    Place::At(view) => check.is_whole(session, &topic, view, (epoch, *offset)),
+                    Place::Last(last) => match check.head(&topic, epoch, *offset) {
+                        Some(head) => check
+                            .complete(gateway, (joined, session), *last, head)
+                            .map_err(|why| ("I11", why)),
+                        None => Ok(()),
+                    },
+                };
+                if let Err((of, why)) = whole {
+                    return check.fail(now, of, format!("client {number} on {topic}: {why}"));
                 }
             }
         }

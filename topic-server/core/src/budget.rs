@@ -21,26 +21,26 @@ pub enum Shed {
     Ids(Duration),
 }
 
-/// What goes, in this order: each step is looked at before the next is taken, and no step reaches what is younger than
-/// gateways may need.
-const STEPS: [Shed; 17] = [
-    Shed::Idle(Duration::from_secs(128)),
-    Shed::Idle(Duration::from_secs(64)),
-    Shed::Idle(Duration::from_secs(32)),
-    Shed::Idle(Duration::from_secs(16)),
-    Shed::Idle(Duration::from_secs(8)),
-    Shed::Idle(Duration::from_secs(4)),
-    Shed::Idle(Duration::from_secs(2)),
-    Shed::Older(Duration::from_secs(64)),
-    Shed::Older(Duration::from_secs(32)),
-    Shed::Older(Duration::from_secs(16)),
-    Shed::Older(Duration::from_secs(8)),
-    Shed::Older(Duration::from_secs(4)),
-    Shed::Older(Duration::from_secs(2)),
-    Shed::Ids(Duration::from_secs(60)),
-    Shed::Ids(Duration::from_secs(30)),
-    Shed::Ids(Duration::from_secs(15)),
-    Shed::Ids(Duration::from_secs(8)),
+/// What goes, in this order, and for how many looks before the next is tried. The last of a kind has the longest: what came
+/// in a burst is not idle, nor old, for two seconds. No step reaches what is younger than gateways may need.
+const STEPS: [(Shed, u32); 17] = [
+    (Shed::Idle(Duration::from_secs(128)), 1),
+    (Shed::Idle(Duration::from_secs(64)), 1),
+    (Shed::Idle(Duration::from_secs(32)), 1),
+    (Shed::Idle(Duration::from_secs(16)), 1),
+    (Shed::Idle(Duration::from_secs(8)), 1),
+    (Shed::Idle(Duration::from_secs(4)), 1),
+    (Shed::Idle(Duration::from_secs(2)), 10),
+    (Shed::Older(Duration::from_secs(64)), 1),
+    (Shed::Older(Duration::from_secs(32)), 1),
+    (Shed::Older(Duration::from_secs(16)), 1),
+    (Shed::Older(Duration::from_secs(8)), 1),
+    (Shed::Older(Duration::from_secs(4)), 1),
+    (Shed::Older(Duration::from_secs(2)), 10),
+    (Shed::Ids(Duration::from_secs(60)), 1),
+    (Shed::Ids(Duration::from_secs(30)), 1),
+    (Shed::Ids(Duration::from_secs(15)), 1),
+    (Shed::Ids(Duration::from_secs(8)), 1),
 ];
 
 /// Decides what goes, from one look to the next.
@@ -49,16 +49,19 @@ pub struct Budget {
     bytes_max: usize,
     /// Where the next shedding begins, or goes on.
     step: usize,
+    /// For how many looks it has been at this step.
+    looks: u32,
     shedding: bool,
 }
 
 impl Budget {
-    /// For a node whose histories may take so many bytes.
+    /// For a node whose histories may take so many bytes, looked at four times a second.
     #[must_use]
     pub fn new(bytes_max: usize) -> Budget {
         Budget {
             bytes_max,
             step: 0,
+            looks: 0,
             shedding: false,
         }
     }
@@ -71,10 +74,15 @@ impl Budget {
         if !self.shedding {
             // What was enough a moment ago is tried first, and less of it the longer there is room.
             self.step = self.step.saturating_sub(1);
+            self.looks = 0;
             return None;
         }
-        let shed = STEPS[self.step];
-        self.step = (self.step + 1).min(STEPS.len() - 1);
+        let (shed, looks_max) = STEPS[self.step];
+        self.looks += 1;
+        if self.looks >= looks_max {
+            self.step = (self.step + 1).min(STEPS.len() - 1);
+            self.looks = 0;
+        }
         Some(shed)
     }
 }
@@ -118,25 +126,35 @@ mod tests {
     fn nothing_goes_while_there_is_room_and_then_the_idlest_go_first() {
         let mut budget = Budget::new(1_000);
         assert_eq!(budget.look(1_000), None);
-        assert_eq!(budget.look(1_001), Some(STEPS[0]));
-        assert_eq!(budget.look(901), Some(STEPS[1]), "until a tenth is free");
+        assert_eq!(budget.look(1_001), Some(STEPS[0].0));
+        assert_eq!(budget.look(901), Some(STEPS[1].0), "until a tenth is free");
         assert_eq!(budget.look(900), None);
         assert_eq!(budget.look(1_000), None);
         assert_eq!(
             budget.look(1_001),
-            Some(STEPS[0]),
+            Some(STEPS[0].0),
             "not from where it was long ago"
         );
     }
 
     #[test]
-    fn it_never_runs_out_of_steps_and_none_reaches_what_gateways_repair_from() {
+    fn busy_topics_lose_nothing_before_those_that_fell_idle_a_moment_ago() {
         let mut budget = Budget::new(0);
-        let taken: Vec<Shed> = (0..50).filter_map(|_| budget.look(1)).collect();
-        assert_eq!(taken[..STEPS.len()], STEPS);
-        assert_eq!((taken.len(), taken[49]), (50, STEPS[16]));
+        let taken: Vec<Shed> = (0..200).filter_map(|_| budget.look(1)).collect();
+        let looks = |wanted: fn(&Shed) -> bool| taken.iter().filter(|shed| wanted(shed)).count();
+        let idle_for_two = |shed: &Shed| *shed == Shed::Idle(Duration::from_secs(2));
+        assert!(
+            looks(idle_for_two) >= 8,
+            "four looks a second, and two seconds to fall idle"
+        );
+        assert_eq!(taken.len(), 200, "it never runs out of steps");
+        assert_eq!(taken[199], STEPS[16].0);
+    }
+
+    #[test]
+    fn no_step_reaches_what_gateways_repair_from() {
         let repair = crate::Limits::default().repair_age_max;
-        for step in STEPS {
+        for (step, _) in STEPS {
             let (Shed::Idle(age) | Shed::Older(age) | Shed::Ids(age)) = step;
             assert!(age >= repair, "{step:?}");
         }

@@ -102,6 +102,12 @@ impl Topic {
                 offset: self.offset,
             });
         }
+        for unsequenced in &entry.unsequenced {
+            let publication = unsequenced.publication.as_ref().expect("one that is sent");
+            assert_eq!(publication.offset, 0);
+            let payload = String::from_utf8_lossy(&publication.payload);
+            self.lines.push(format!("once {payload} {:?}", unsequenced.to));
+        }
         for publication in &entry.publications {
             if publication.offset > self.offset {
                 self.offset = publication.offset;
@@ -221,7 +227,7 @@ impl Gateway {
                     topic: Bytes::copy_from_slice(topic.as_bytes()),
                     seq,
                     joined: vec![v1::Member {
-                        session: 1,
+                        session: self.session(),
                         subject: Bytes::new(),
                     }],
                     cursor: cursor.clone(),
@@ -254,8 +260,22 @@ impl Gateway {
         outcome
     }
 
+    /// Its one member of every topic.
+    pub(crate) fn session(&self) -> u64 {
+        self.membership.lease().node().incarnation.0 << 32 | 1
+    }
+
     /// The offsets, once all are committed.
     pub(crate) async fn publish(&self, topic: &str, publishes: Vec<Publish>) -> Vec<u64> {
+        let offset = |outcome: &v1::PublishOutcome| match &outcome.outcome {
+            Some(Outcome::Committed(position)) => position.offset,
+            other => panic!("{other:?}"),
+        };
+        self.outcomes(topic, publishes).await.iter().map(offset).collect()
+    }
+
+    /// What became of them, once all are decided.
+    pub(crate) async fn outcomes(&self, topic: &str, publishes: Vec<Publish>) -> Vec<v1::PublishOutcome> {
         let again = async {
             let mut held: Option<Instant> = None;
             loop {
@@ -280,14 +300,33 @@ impl Gateway {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let answer = tokio::time::timeout(PATIENCE, again)
+        let mut answer = tokio::time::timeout(PATIENCE, again)
             .await
             .expect("published in time");
-        let offset = |outcome: &v1::PublishOutcome| match &outcome.outcome {
-            Some(Outcome::Committed(position)) => position.offset,
-            other => panic!("{other:?}"),
+        answer.slots.remove(0).outcomes
+    }
+
+    /// Asks the owner of the first topic for what follows these offsets.
+    pub(crate) async fn fetch(&self, after: &[(&str, u64)]) -> Vec<v1::FetchOutcome> {
+        let (table, owner) = self.owner(after[0].0).await;
+        let fetch = |(topic, offset): &(&str, u64)| v1::Fetch {
+            slot: table.slot_of(topic.as_bytes()).0.into(),
+            owner_epoch: owner.owner_epoch.0,
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            after: Some(v1::Position {
+                epoch: self.epochs.lock().unwrap()[*topic].clone(),
+                offset: *offset,
+            }),
         };
-        answer.slots[0].outcomes.iter().map(offset).collect()
+        self.fetch_these(after[0].0, after.iter().map(fetch).collect())
+            .await
+    }
+
+    pub(crate) async fn fetch_these(&self, topic: &str, fetches: Vec<v1::Fetch>) -> Vec<v1::FetchOutcome> {
+        let header = Some(self.header(topic).await);
+        let call = v1::FetchCall { header, fetches };
+        let answer = self.client(topic).await.fetch(call).await.unwrap();
+        answer.into_inner().outcomes
     }
 
     pub(crate) async fn call(

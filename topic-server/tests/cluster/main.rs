@@ -8,6 +8,7 @@ mod leaving;
 mod moves;
 mod proxy;
 mod publishers;
+mod recovery;
 
 use std::sync::Arc;
 use std::time::Duration;

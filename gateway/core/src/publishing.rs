@@ -231,6 +231,11 @@ impl<W> Publishing<W> {
         Some(waiter)
     }
 
+    /// Whether every publish of the slot before this one is decided.
+    pub(crate) fn is_first(&self, slot: Slot, number: u64) -> bool {
+        self.queues.get(&slot).is_some_and(|queue| queue.is_first(number))
+    }
+
     /// Who waits for the publish of this number.
     pub(crate) fn waiter(&self, slot: Slot, number: u64) -> Option<&W> {
         self.queues.get(&slot)?.waiter(number)

@@ -177,6 +177,11 @@ impl Gateway {
         if client.session.0 != publication.session {
             return None;
         }
+        // What the answer alone tells - of a repeat, of what has no offset, of a refusal - is replied to in its turn (O5).
+        // Where the reply comes before the copy it cannot wait for that (O1).
+        if !client.reply_first && !self.publishing.is_first(slot, publication.number) {
+            return None;
+        }
         match self.publishing.committed(slot, publication.number)? {
             Waiter::Client(client) => Some(client),
             Waiter::Server(_) => None,

@@ -65,6 +65,7 @@ impl Gateway {
                 Bytes::new()
             },
             copy_first,
+            reply_first: route == Route::Topics,
             bytes,
             topic: topic.clone(),
         };

@@ -1,7 +1,8 @@
 //! Replies to publishes, each channel's in the order its publishes were made.
 //!
 //! *Invariant:* what a reply waits for holds up those behind it on the same channel and nothing else (O5). Under O2 an ok
-//! waits for the publisher's own copy, a second at most (O6).
+//! waits for the publisher's own copy, a second at most (O6). Under O1 an ok that the own copy proves is written before it,
+//! even where an earlier publish of the channel has no reply yet, because only the owner's answer can tell its outcome.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -33,8 +34,10 @@ pub(super) struct ClientWaiter {
     pub(super) reference: Json,
     /// The client's id of the publish, where its channel asked for what errors mean; else empty.
     pub(super) msg_id: Bytes,
-    /// The publisher's own copy goes before the reply (O2), or comes after it (O1).
+    /// The publisher's own copy goes before the reply (O2).
     pub(super) copy_first: bool,
+    /// Its own copy, if it gets one, comes after the reply (O1).
+    pub(super) reply_first: bool,
     /// What it counts among its session's unanswered bytes.
     pub(super) bytes: usize,
 }

@@ -120,6 +120,11 @@ impl<W> Queue<W> {
         Some(&self.pending.get(self.find(number)?)?.waiter)
     }
 
+    pub(super) fn is_first(&self, number: u64) -> bool {
+        let first = self.pending.front();
+        first.is_some_and(|pending| pending.message.number == number)
+    }
+
     /// The outcome of this publish is known.
     pub(super) fn decide(&mut self, number: u64) -> Option<W> {
         let pending = self.take(self.find(number)?)?;

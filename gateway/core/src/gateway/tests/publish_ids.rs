@@ -121,6 +121,67 @@ fn a_repeat_whose_first_is_still_on_its_way_waits_for_that_copy_like_the_first()
     "#]]);
 }
 
+/// Found by a test on sockets: the delivery of the third proved its commit before the answer told of the repeat.
+#[test]
+fn o5_in_a_namespace_a_delivery_that_is_first_does_not_put_a_reply_before_that_to_a_repeat() {
+    let mut world = World::new();
+    world.open(1, Serializer::V2);
+    world.say(1, "['1','1','room:x','phx_join',{'resume':true}]");
+    world.bound();
+    let publish = |reference: &str, rest: &str| {
+        format!("['1','{reference}','room:x','publish',{{'event':'e','payload':{{}}{rest}}}]")
+    };
+    world.say(1, &publish("2", ",'msg_id':'m'"));
+    let publications = world.published();
+    world.deliver("room:x", 1, publications);
+    world.say(1, &publish("3", ",'msg_id':'m'"));
+    let (call, slots) = world.publishes.remove(0);
+    world.say(1, &publish("4", ""));
+    world.transcript.clear();
+    let delivered = v1::Publication {
+        session: 1,
+        number: 3,
+        ..publication(2)
+    };
+    world.deliver("room:x", 1, vec![delivered]);
+    world.publishes.insert(0, (call, slots));
+    while !world.publishes.is_empty() {
+        world.published();
+    }
+    world.check(expect![[r#"
+        1 < [null,"@2","room:x","event",{"n":2}]
+        1 < ["1","3","room:x","phx_reply",{"status":"ok","response":{"epoch":"e1","offset":1,"dup":true}}]
+        ts-1 publish room:x #3 e
+        1 < ["1","4","room:x","phx_reply",{"status":"ok","response":{"epoch":"e1","offset":2}}]
+    "#]]);
+}
+
+/// Both cannot hold: the copy is there, and what the earlier publish came to is not known yet.
+#[test]
+fn o1_on_topics_the_reply_comes_before_the_copy_even_if_that_to_an_earlier_repeat_is_not_there_yet() {
+    let mut world = resuming_world();
+    world.say(1, &with_id("2", "m"));
+    let publications = world.published();
+    world.deliver("topics:matrix", 1, publications);
+    world.say(1, &with_id("3", "m"));
+    let (call, slots) = world.publishes.remove(0);
+    world.say(1, &with_id("4", "n"));
+    world.transcript.clear();
+    let delivered = v1::Publication {
+        session: 1,
+        number: 3,
+        ..publication(2)
+    };
+    world.deliver("topics:matrix", 1, vec![delivered]);
+    world.publishes.insert(0, (call, slots));
+    world.published();
+    world.check(expect![[r#"
+        1 < ["1","4","topics:matrix","phx_reply",{"status":"ok","response":{"epoch":"e1","offset":2}}]
+        1 < ["1","@2","topics:matrix","event",{"n":2}]
+        1 < ["1","3","topics:matrix","phx_reply",{"status":"ok","response":{"epoch":"e1","offset":1,"dup":true}}]
+    "#]]);
+}
+
 #[test]
 fn what_is_sent_again_after_a_lost_answer_keeps_its_number_and_its_id() {
     let mut world = resuming_world();

@@ -13,6 +13,7 @@ use ringcast_proto::{NodeId, Topic};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::BenchCommand;
+use crate::commands::conn::ConnCommand;
 use crate::commands::node::NodeCommand;
 use crate::commands::ring::RingCommand;
 use crate::settings::ENV_PREFIX;
@@ -105,6 +106,9 @@ pub(crate) enum Command {
     /// Look at topics, listen in, publish
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Look at the clients' connections: who is slow, who is busy
+    #[command(subcommand)]
+    Conn(ConnCommand),
     /// Exit 0 if the node whose admin listener is at URL is ready, else 1 (for health checks)
     Health(HealthArgs),
     /// Load running gateways, and account for every message

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use args::{Cli, Command, ConfigCommand, OutputFormat, TopicCommand};
 use bench::BenchCommand;
 use cluster::Cluster;
+use commands::conn::ConnCommand;
 use commands::node::{Change, NodeCommand};
 use commands::plans::Operator;
 use commands::ring::RingCommand;
@@ -167,6 +168,10 @@ async fn ask(command: Command, settings: &Settings) -> Result<bool> {
                 commands::topic::publish(&cluster, &topic, event, payload, output).await?;
             }
         },
+        Command::Conn(ConnCommand::Top(args)) => {
+            let interrupt = shutdown::token(&TaskTracker::new())?;
+            return commands::conn::top(cluster, &args, output, interrupt).await;
+        }
         Command::Health(_) | Command::Bench(_) | Command::Config(_) | Command::Completions { .. } => {
             unreachable!("answered before")
         }

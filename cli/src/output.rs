@@ -95,6 +95,21 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Bytes for people: `0 B`, `1.5 KiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +130,18 @@ mod tests {
             ],
         );
         assert_eq!(table, "ID     SLOTS\nts-1       7\nts-22   1017");
+    }
+
+    #[test]
+    fn bytes_are_told_in_units() {
+        for (bytes, said) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (32 << 20, "32.0 MiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(size(bytes), said);
+        }
     }
 }

@@ -7,7 +7,7 @@ use ringcast_proto::{NodeId, Slot};
 use serde::Serialize;
 
 use super::pins::Pin;
-use crate::output::{count, printable, table};
+use crate::output::{count, printable, size, table};
 
 /// A plan for scripts; for people, see [`show`].
 #[derive(Debug, Serialize)]
@@ -183,21 +183,6 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-/// Bytes for people: `0 B`, `1.5 KiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut size = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{size:.1} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -289,18 +274,5 @@ mod tests {
             ..Plan::default()
         };
         assert!(!brief(&id(), &plan).contains('\u{1b}'));
-    }
-
-    #[test]
-    fn bytes_are_told_in_units() {
-        for (bytes, said) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1536, "1.5 KiB"),
-            (32 << 20, "32.0 MiB"),
-            (u64::MAX, "16777216.0 TiB"),
-        ] {
-            assert_eq!(size(bytes), said);
-        }
     }
 }

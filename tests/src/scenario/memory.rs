@@ -72,7 +72,8 @@ async fn topics(scale: Scale, report: &mut Report) -> Result<()> {
     enter(&points, "one member each", report);
     let each = bytes_each(&points);
     report.below("bytes a topic with one member", each, scale.topic_bytes);
-    let at_a_million = points[0].1 as f64 + 1e6 * each;
+    let (number, resident) = points.last().copied().unwrap_or_default();
+    let at_a_million = resident as f64 + each * (1e6 - number as f64);
     report.below("MiB with a million of them", at_a_million / MIB, GIB_IN_MIB);
     let what = format!("on a processor in {:?} of nothing", scale.idle);
     report.tell(&format!("{what}, without topics"), format!("{before:?}"));

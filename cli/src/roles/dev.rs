@@ -13,7 +13,7 @@ use ringcast_gateway::{Config as GatewayConfig, Gateway};
 use ringcast_proto::NodeId;
 use ringcast_ring_store::coordinator::{Coordinator, Error as CoordinatorError};
 use ringcast_ring_store::{AnyStore, Memory};
-use ringcast_topic_server::{Config as TopicServerConfig, TopicServer};
+use ringcast_topic_server::{Config as TopicServerConfig, TopicServer, history_memory_default};
 use serde::Serialize;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -114,12 +114,16 @@ impl Cluster {
         };
         for n in 1..=topic_servers {
             let id = named("ts", n);
+            let config = topic_server::config(id.clone(), store.clone(), settings);
+            let history_memory = config.history_memory.unwrap_or_else(history_memory_default);
             let config = TopicServerConfig {
+                // What one process may take, however many share it.
+                history_memory: Some(history_memory / usize::from(topic_servers.max(1))),
                 rpc_listen: loopback(0),
                 expect_topic_servers: Some(usize::from(topic_servers)),
                 // All of it ends at once: there is nobody to leave anything to.
                 drain: Duration::ZERO,
-                ..topic_server::config(id.clone(), store.clone(), settings)
+                ..config
             };
             cluster
                 .topic_servers

@@ -67,7 +67,7 @@ impl Environment {
 
 /// The settings a variable can set: all but the tables, and the profile of the limits.
 pub(super) fn settings() -> impl Iterator<Item = &'static str> {
-    let tables = ["limits", "origin", "channel"];
+    let tables = ["limits", "history", "origin", "channel"];
     keys::TOP
         .iter()
         .copied()

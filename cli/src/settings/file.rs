@@ -74,7 +74,11 @@ impl File {
         let mut problems = Vec::new();
         let root = self.document.as_table();
         self.check_table(root, "", keys::TOP, &mut problems);
-        for (name, known) in [("limits", keys::LIMITS), ("origin", keys::ORIGIN)] {
+        for (name, known) in [
+            ("limits", keys::LIMITS),
+            ("history", keys::HISTORY),
+            ("origin", keys::ORIGIN),
+        ] {
             if let Some(table) = root.get(name).and_then(Item::as_table_like) {
                 self.check_table(table, &format!("{name}."), known, &mut problems);
             }

@@ -17,19 +17,29 @@ pub(super) const TOP: &[&str] = &[
     "slots",
     "replicas",
     "drain_deadline",
+    "history_memory",
     "gateways",
     "topic_servers",
     "limits",
+    "history",
     "origin",
     "channel",
 ];
 
 /// Keys of `[limits]`.
 pub(super) const LIMITS: &[&str] = &["profile"];
+/// Keys of `[history]`.
+pub(super) const HISTORY: &[&str] = &["len", "bytes", "age", "ids", "ids_age"];
 /// Keys of `[origin]`.
 pub(super) const ORIGIN: &[&str] = &["check", "allow"];
 /// Keys of a `[[channel]]`.
-pub(super) const CHANNEL: &[&str] = &["pattern", "client_events"];
+pub(super) const CHANNEL: &[&str] = &[
+    "pattern",
+    "client_events",
+    "history_len",
+    "history_bytes",
+    "history_age",
+];
 
 /// Settings that are numbers: what the environment says in text is read as one.
 pub(super) const NUMBERS: &[&str] = &[
@@ -37,6 +47,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "slots",
     "replicas",
     "drain_deadline",
+    "history_memory",
     "gateways",
     "topic_servers",
 ];

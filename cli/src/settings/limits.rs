@@ -7,6 +7,16 @@ const DEV_NODES_MAX: u16 = 64;
 /// Slots are few on purpose: a slot is a task and a record.
 const SLOTS_MAX: u16 = 16_384;
 
+/// A topic is no log: what is longer belongs into one.
+const HISTORY_LEN_MAX: u64 = 100_000;
+const HISTORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A day, in seconds.
+const HISTORY_AGE_MAX: u64 = 24 * 60 * 60;
+/// An id takes some 200 bytes in memory, on every topic whose clients give them.
+const HISTORY_IDS_MAX: u64 = 1_000_000;
+/// Less is a slip: it was meant in another unit.
+const HISTORY_MEMORY_MIN: u64 = 1024 * 1024;
+
 /// Everything that is wrong, each with the path of its setting.
 pub(super) fn check(settings: &Settings) -> Result<(), Vec<(Vec<String>, String)>> {
     let mut problems = Vec::new();
@@ -63,6 +73,48 @@ pub(super) fn check(settings: &Settings) -> Result<(), Vec<(Vec<String>, String)
         if let Err(error) = crate::roles::gateway::origin_pattern(origin) {
             wrong(&["origin", "allow", &index.to_string()], error.to_string());
         }
+    }
+    let mut at_most = |path: &[&str], number: Option<u64>, max: u64| {
+        if number.is_some_and(|number| number > max) {
+            wrong(path, format!("must be at most {max}"));
+        }
+    };
+    let history = &settings.history;
+    at_most(&["history", "len"], history.len.map(u64::from), HISTORY_LEN_MAX);
+    at_most(&["history", "bytes"], history.bytes, HISTORY_BYTES_MAX);
+    at_most(&["history", "age"], history.age.map(u64::from), HISTORY_AGE_MAX);
+    at_most(&["history", "ids"], history.ids.map(u64::from), HISTORY_IDS_MAX);
+    at_most(
+        &["history", "ids_age"],
+        history.ids_age.map(u64::from),
+        HISTORY_AGE_MAX,
+    );
+    for (index, channel) in settings.channel.iter().enumerate() {
+        let index = index.to_string();
+        at_most(
+            &["channel", &index, "history_len"],
+            channel.history_len.map(u64::from),
+            HISTORY_LEN_MAX,
+        );
+        at_most(
+            &["channel", &index, "history_bytes"],
+            channel.history_bytes,
+            HISTORY_BYTES_MAX,
+        );
+        at_most(
+            &["channel", &index, "history_age"],
+            channel.history_age.map(u64::from),
+            HISTORY_AGE_MAX,
+        );
+    }
+    if settings
+        .history_memory
+        .is_some_and(|bytes| bytes < HISTORY_MEMORY_MIN)
+    {
+        wrong(
+            &["history_memory"],
+            format!("must be at least {HISTORY_MEMORY_MIN} bytes"),
+        );
     }
     for (index, channel) in settings.channel.iter().enumerate() {
         if let Err(error) = crate::roles::gateway::namespace(channel) {

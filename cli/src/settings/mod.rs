@@ -44,9 +44,11 @@ pub(crate) struct Settings {
     pub(crate) slots: Option<u16>,
     pub(crate) replicas: Option<u8>,
     pub(crate) drain_deadline: Option<u16>,
+    pub(crate) history_memory: Option<u64>,
     pub(crate) gateways: Option<u16>,
     pub(crate) topic_servers: Option<u16>,
     pub(crate) limits: Limits,
+    pub(crate) history: History,
     pub(crate) origin: Origin,
     pub(crate) channel: Vec<Channel>,
 }
@@ -57,6 +59,22 @@ pub(crate) struct Settings {
 pub(crate) struct Limits {
     /// Which set of limits holds.
     pub(crate) profile: Option<LimitsProfile>,
+}
+
+/// `[history]`: what a topic keeps to resume from, unless its `[[channel]]` says otherwise, and the ids of publishes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct History {
+    /// Publications.
+    pub(crate) len: Option<u32>,
+    /// Their bytes.
+    pub(crate) bytes: Option<u64>,
+    /// Seconds.
+    pub(crate) age: Option<u32>,
+    /// Ids of clients' publishes a topic remembers.
+    pub(crate) ids: Option<u32>,
+    /// For how many seconds.
+    pub(crate) ids_age: Option<u32>,
 }
 
 /// `[origin]`: which pages a browser may connect from. Other clients send no `Origin` and are not checked.
@@ -90,6 +108,15 @@ pub(crate) struct Channel {
     /// What becomes of an event that a client pushes.
     #[serde(default)]
     pub(crate) client_events: ClientEvents,
+    /// Publications a topic keeps to resume from.
+    #[serde(default)]
+    pub(crate) history_len: Option<u32>,
+    /// Their bytes.
+    #[serde(default)]
+    pub(crate) history_bytes: Option<u64>,
+    /// For how many seconds.
+    #[serde(default)]
+    pub(crate) history_age: Option<u32>,
 }
 
 /// What becomes of an event that a client pushes.

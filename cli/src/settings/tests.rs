@@ -174,6 +174,17 @@ fn a_wrong_value_is_reported_with_its_line() {
         ]],
     );
     check(
+        "history_memory = 256\n[history]\nlen = 100001\nids_age = -1\n",
+        &expect!["ringcast.toml:4: history.ids_age: found signed int `-1`, must be u32"],
+    );
+    check(
+        "history_memory = 256\n[history]\nlen = 100001\n[[channel]]\npattern = \"a:*\"\nhistory_age = 90000\n",
+        &expect![[r#"
+            ringcast.toml:3: history.len: must be at most 100000
+                   ringcast.toml:6: channel.0.history_age: must be at most 86400
+                   ringcast.toml:1: history_memory: must be at least 1048576 bytes"#]],
+    );
+    check(
         "limits = 3\n",
         &expect!["ringcast.toml:1: limits: found signed int `3`, must be a table"],
     );
@@ -216,6 +227,9 @@ fn every_setting_is_a_known_key_and_every_known_key_a_setting() {
         channel: vec![Channel {
             pattern: "a".into(),
             client_events: ClientEvents::All,
+            history_len: None,
+            history_bytes: None,
+            history_age: None,
         }],
         ..Settings::default()
     })
@@ -232,6 +246,7 @@ fn every_setting_is_a_known_key_and_every_known_key_a_setting() {
     };
     assert_eq!(names(&settings), known(keys::TOP));
     assert_eq!(names(&settings["limits"]), known(keys::LIMITS));
+    assert_eq!(names(&settings["history"]), known(keys::HISTORY));
     assert_eq!(names(&settings["origin"]), known(keys::ORIGIN));
     assert_eq!(names(&settings["channel"][0]), known(keys::CHANNEL));
 }

@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn each_addition_is_found() {
         for key in ADDED {
-            let v2 = format!(r#"["1","2","t","phx_reply",{{"status":"ok","response":{{"a":{{}},"{key}":1}}}}]"#);
+            let v2 =
+                format!(r#"["1","2","t","phx_reply",{{"status":"ok","response":{{"a":{{}},"{key}":1}}}}]"#);
             assert!(is_stock(&v2).is_err(), "{v2}");
             let v1 = format!(
                 r#"{{"topic":"t","event":"phx_reply","payload":{{"status":"error","response":{{"{key}":null}}}},"ref":"2"}}"#

@@ -6,22 +6,39 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::stock::is_stock;
 use super::{HANDSHAKE, PATIENCE};
 
-/// A well-behaved client.
+/// A well-behaved client. As long as it asks for no positions, whatever it is sent is what plain Phoenix might send.
 pub(crate) struct Client {
-    pub(super) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    asked_for_positions: bool,
 }
 
 impl Client {
+    pub(super) fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Client {
+        Client {
+            socket,
+            asked_for_positions: false,
+        }
+    }
+
     pub(crate) async fn send(&mut self, message: impl Into<Message>) {
-        self.socket.send(message.into()).await.unwrap();
+        let message = message.into();
+        self.asked_for_positions |= matches!(&message, Message::Text(text) if text.contains("\"resume\""));
+        self.socket.send(message).await.unwrap();
     }
 
     /// The next message.
     pub(crate) async fn next(&mut self) -> Message {
         let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-        next.expect("a message in time").expect("not closed yet").unwrap()
+        let message = next.expect("a message in time").expect("not closed yet").unwrap();
+        if let Message::Text(text) = &message
+            && !self.asked_for_positions
+        {
+            assert_eq!(is_stock(text), Ok(()));
+        }
+        message
     }
 
     pub(crate) async fn text(&mut self) -> String {
@@ -103,6 +120,10 @@ impl Raw {
             .await
             .unwrap()
             .unwrap();
+        // None of these asks for positions.
+        if first == 0x81 {
+            assert_eq!(is_stock(std::str::from_utf8(&payload).unwrap()), Ok(()));
+        }
         (first, payload)
     }
 

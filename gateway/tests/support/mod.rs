@@ -6,6 +6,9 @@
 pub(crate) mod client;
 mod owner;
 mod recorded;
+#[path = "../../../tests/src/stock.rs"]
+#[expect(unreachable_pub, reason = "public in the crate whose file it is")]
+mod stock;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -124,7 +127,7 @@ impl World {
             .into_client_request()
             .unwrap();
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-        Client { socket }
+        Client::new(socket)
     }
 
     /// A connection that says what it is told to, byte for byte.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use ringcast_proto::v1;
 use ringcast_proto::v1::gateway_client::GatewayClient;
+use ringcast_proto::v1::publish_outcome::Outcome;
 use ringcast_proto::v1::topic_server_server::TopicServer;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
@@ -17,6 +18,66 @@ const EPOCH: &[u8] = b"epoch1";
 pub(crate) struct Owned {
     head: u64,
     sent: u64,
+    /// Subjects by session.
+    members: BTreeMap<u64, Bytes>,
+    /// By subject and id.
+    outcomes: BTreeMap<(Bytes, Bytes), Outcome>,
+}
+
+impl Owned {
+    /// What becomes of a publish, and what is delivered of it.
+    fn take(&mut self, slot: u32, publish: &v1::Publish) -> (Outcome, v1::DeliverEntry) {
+        let mut entry = v1::DeliverEntry {
+            slot,
+            owner_epoch: 1,
+            topic: publish.topic.clone(),
+            epoch: EPOCH.into(),
+            ..Default::default()
+        };
+        let mut publication = v1::Publication {
+            offset: 0,
+            event: publish.event.clone(),
+            payload: publish.payload.clone(),
+            session: publish.session,
+            number: publish.number,
+            target: publish.target,
+            binary: publish.binary,
+        };
+        let to = match publish.target() {
+            v1::Target::All | v1::Target::Others if !publish.ephemeral => {
+                self.head += 1;
+                publication.offset = self.head;
+                entry.prev_offset = self.sent;
+                entry.publications = vec![publication];
+                self.sent = self.head;
+                let at = v1::Position {
+                    epoch: EPOCH.into(),
+                    offset: self.head,
+                };
+                return (Outcome::Committed(at), entry);
+            }
+            v1::Target::All | v1::Target::Others => Vec::new(),
+            v1::Target::One => self.members.keys().take(1).copied().collect(),
+            v1::Target::Members => {
+                let named = |(_, subject): &(&u64, &Bytes)| publish.names.contains(subject);
+                self.members.iter().filter(named).map(|(id, _)| *id).collect()
+            }
+        };
+        let matched = if publish.ephemeral {
+            self.members.len()
+        } else {
+            to.len()
+        };
+        entry.unsequenced = vec![v1::UnsequencedPublication {
+            publication: Some(publication),
+            to,
+        }];
+        let sent = v1::Unsequenced {
+            epoch: EPOCH.into(),
+            matched: matched as u32,
+        };
+        (Outcome::Unsequenced(sent), entry)
+    }
 }
 
 /// The owner of all slots: one offset sequence a topic, one member group, no history.
@@ -40,36 +101,20 @@ impl Owner {
         let mut topics = self.topics.lock().unwrap();
         for publish in &slot.publishes {
             let topic = topics.entry(publish.topic.clone()).or_default();
-            topic.head += 1;
-            let position = v1::Position {
-                epoch: EPOCH.into(),
-                offset: topic.head,
-            };
-            let outcome = Some(v1::publish_outcome::Outcome::Committed(position));
+            let id = (publish.subject.clone(), publish.msg_id.clone());
+            let known = topic.outcomes.get(&id).filter(|_| !id.1.is_empty()).cloned();
+            let dup = known.is_some();
+            let outcome = known.unwrap_or_else(|| {
+                let (outcome, entry) = topic.take(slot.slot, publish);
+                entries.push(entry);
+                topic.outcomes.insert(id, outcome.clone());
+                outcome
+            });
             outcomes.push(v1::PublishOutcome {
                 number: publish.number,
-                outcome,
-                dup: false,
+                outcome: Some(outcome),
+                dup,
             });
-            entries.push(v1::DeliverEntry {
-                slot: slot.slot,
-                owner_epoch: 1,
-                topic: publish.topic.clone(),
-                epoch: EPOCH.into(),
-                prev_offset: topic.sent,
-                gap: None,
-                publications: vec![v1::Publication {
-                    offset: topic.head,
-                    event: publish.event.clone(),
-                    payload: publish.payload.clone(),
-                    session: publish.session,
-                    number: publish.number,
-                    target: publish.target,
-                    binary: publish.binary,
-                }],
-                unsequenced: Vec::new(),
-            });
-            topic.sent = topic.head;
         }
         let answer = v1::SlotPublishAnswer {
             slot: slot.slot,
@@ -120,6 +165,14 @@ impl TopicServer for Owner {
         let mut topics = self.topics.lock().unwrap();
         let outcome = |bind: v1::Bind| {
             let topic = topics.entry(bind.topic).or_default();
+            if bind.prev_seq == 0 {
+                topic.members.clear();
+            }
+            topic.members.retain(|session, _| !bind.left.contains(session));
+            let joined = bind.joined.into_iter();
+            topic
+                .members
+                .extend(joined.map(|member| (member.session, member.subject)));
             topic.sent = bind.cursor.map_or(topic.head, |cursor| cursor.offset);
             v1::BindOutcome {
                 owner_epoch: 1,

@@ -10,6 +10,14 @@ pub enum PlantedBug {
     AcceptsOldEpoch,
     /// What is sent again is not sent as it was.
     RetryReorders,
+    /// What the owner no longer has is passed over without a gap.
+    GapNotTold,
+    /// A session that missed more than can be had gets what can be, as if it were all.
+    ResumePartial,
+    /// What a session missed comes again when it is passed on to the others.
+    ResumeDoubles,
+    /// What an outbox has no room for is left out without a gap.
+    OutboxDropsSilently,
 }
 
 impl Limits {

@@ -88,6 +88,8 @@ impl Gateway {
                 continue;
             };
             let tail = self.tail(&fetched, &cursor);
+            #[cfg(feature = "planted-bugs")]
+            let tail = tail.map(|tail| tail.planted(&self.limits));
             let mut encoded = Encoded::new(topic, tail.as_ref().map_or(&[], |tail| &tail.publications));
             for (&id, (epoch, offset)) in &fetched.sessions {
                 let tail = tail.as_ref().filter(|_| *epoch == cursor.0);
@@ -197,6 +199,10 @@ impl Gateway {
         effects: &mut Vec<Effect>,
     ) {
         let Missed { from, to, reason } = missed;
+        #[cfg(feature = "planted-bugs")]
+        if reason != GapReason::EpochChanged && self.limits.plants(crate::planted::PlantedBug::GapNotTold) {
+            return;
+        }
         for (id, has, stream) in self.interest.streams(slot, topic) {
             if reason == GapReason::EpochChanged && stream.epoch != *epoch {
                 *has = Offset(0);
@@ -210,6 +216,23 @@ impl Gateway {
                 effects.push(Effect::Write(id, stream.gap(from.max(has.next()), to, reason)));
                 self.counts.gaps += 1;
             }
+        }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Tail {
+    fn planted(self, limits: &crate::limits::Limits) -> Tail {
+        use crate::planted::PlantedBug;
+
+        if limits.plants(PlantedBug::ResumePartial) {
+            let after = Offset(0);
+            Tail { after, ..self }
+        } else if limits.plants(PlantedBug::ResumeDoubles) {
+            let to = self.after;
+            Tail { to, ..self }
+        } else {
+            self
         }
     }
 }

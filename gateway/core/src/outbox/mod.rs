@@ -54,6 +54,9 @@ pub struct Outbox {
     /// Something was written since the last look at the time.
     progressed: bool,
     closing: bool,
+    /// What is to go wrong.
+    #[cfg(feature = "planted-bugs")]
+    pub planted: Option<crate::planted::PlantedBug>,
 }
 
 /// A frame that waits.
@@ -194,8 +197,8 @@ impl Outbox {
     /// Puts a frame behind the others; with a place it is a publication that may be left out where its channel's policy
     /// says so. At a bound it makes room, or says that the client is to be closed.
     ///
-    /// Publications whose places share one stream (the same `Arc`) may be told as missing together, unless one of them that
-    /// is written stands between.
+    /// Publications whose places share one stream (the same `Arc`) may be told as missing together, unless something that is
+    /// written stands between.
     pub fn push(&mut self, frame: Bytes, place: Option<Place>, now: Millis) -> Pushed {
         if self.closing {
             return Pushed::Closing;
@@ -350,7 +353,9 @@ impl Outbox {
 
     /// Takes back the frame that was put last.
     fn take_back(&mut self) {
-        let Some(last) = self.waiting.pop_back() else { return };
+        let Some(last) = self.waiting.pop_back() else {
+            return;
+        };
         match last.kind() {
             Kind::Live => self.live.remove(last.bytes.len()),
             Kind::Replay => self.replay.remove(last.bytes.len()),

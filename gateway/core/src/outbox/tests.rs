@@ -336,3 +336,27 @@ fn replies_that_fill_an_outbox_end_the_connection_although_something_could_go() 
     // Else every frame from now on would look through a thousand for room.
     assert_eq!(outbox.push("reply".into(), None, NOW), Pushed::Slow(Why::Full));
 }
+
+#[test]
+fn x7_what_is_left_out_on_both_sides_of_a_gap_of_the_owners_is_told_on_both_sides() {
+    let stream = stream("topics:matrix", SlowConsumer::Latest);
+    let mut outbox = Outbox::default();
+    outbox.push("begun".into(), None, NOW);
+    write(&mut outbox, 1);
+    for offset in [5, 6] {
+        outbox.push("x".into(), place(&stream, offset), NOW);
+    }
+    let owners = stream.gap(Offset(7), Offset(9), GapReason::HistoryTrimmed);
+    outbox.push(owners.0.clone(), None, NOW);
+    let mut offset = 10;
+    while outbox.push("x".into(), place(&stream, offset), NOW) != Pushed::Shed {
+        offset += 1;
+    }
+    let owners = String::from_utf8_lossy(&owners.0).into_owned();
+    let told = format!(
+        "egun{}{owners}{}x",
+        gap(&stream, 5, 6),
+        gap(&stream, 10, offset - 1)
+    );
+    assert_eq!(rest(&mut outbox), told);
+}

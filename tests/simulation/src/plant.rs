@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ringcast_gateway_core::limits::Limits as GatewayLimits;
+use ringcast_gateway_core::outbox::Outbox;
 use ringcast_topic_server_core::Limits;
 
 /// A bug.
@@ -29,6 +30,22 @@ pub enum Plant {
     RetryReorders,
     /// A lease counts from when its renewal was answered, not from when it was sent.
     LeaseFromResponseTime,
+    /// The ids of clients' publishes stay behind when a slot moves.
+    DedupNotTransferred,
+    /// A topic remembers far fewer ids than it should.
+    DedupForgetsEarly,
+    /// A fetch leaves out the last publication.
+    FetchMissesTail,
+    /// A fetch leaves out one in the middle.
+    FetchHasHole,
+    /// What an owner no longer has is passed over without a gap.
+    GapNotTold,
+    /// A session that missed more than can be had gets a part of it as if it were all.
+    ResumePartial,
+    /// What a session missed comes again when it is passed on to the others.
+    ResumeDoubles,
+    /// What an outbox has no room for is left out without a gap.
+    OutboxDropsSilently,
 }
 
 /// All of them.
@@ -42,6 +59,14 @@ pub const ALL: &[Plant] = &[
     Plant::GatewayAcceptsOldEpoch,
     Plant::RetryReorders,
     Plant::LeaseFromResponseTime,
+    Plant::DedupNotTransferred,
+    Plant::DedupForgetsEarly,
+    Plant::FetchMissesTail,
+    Plant::FetchHasHole,
+    Plant::GapNotTold,
+    Plant::ResumePartial,
+    Plant::ResumeDoubles,
+    Plant::OutboxDropsSilently,
 ];
 
 impl Plant {
@@ -58,6 +83,14 @@ impl Plant {
             Plant::GatewayAcceptsOldEpoch => "bug_gateway_accepts_old_epoch",
             Plant::RetryReorders => "bug_retry_reorders",
             Plant::LeaseFromResponseTime => "bug_lease_from_response_time",
+            Plant::DedupNotTransferred => "bug_dedup_not_transferred",
+            Plant::DedupForgetsEarly => "bug_dedup_forgets_early",
+            Plant::FetchMissesTail => "bug_fetch_misses_tail",
+            Plant::FetchHasHole => "bug_fetch_has_hole",
+            Plant::GapNotTold => "bug_gap_not_told",
+            Plant::ResumePartial => "bug_resume_partial",
+            Plant::ResumeDoubles => "bug_resume_doubles",
+            Plant::OutboxDropsSilently => "bug_outbox_drops_silently",
         }
     }
 
@@ -89,6 +122,14 @@ pub(crate) fn plant(plant: Option<Plant>, servers: &mut Limits, gateways: &mut G
         Some(Plant::GapNotSent) => (Some(InServer::GapNotSent), None),
         Some(Plant::GatewayAcceptsOldEpoch) => (None, Some(InGateway::AcceptsOldEpoch)),
         Some(Plant::RetryReorders) => (None, Some(InGateway::RetryReorders)),
+        Some(Plant::DedupNotTransferred) => (Some(InServer::DedupNotTransferred), None),
+        Some(Plant::DedupForgetsEarly) => (Some(InServer::DedupForgetsEarly), None),
+        Some(Plant::FetchMissesTail) => (Some(InServer::FetchMissesTail), None),
+        Some(Plant::FetchHasHole) => (Some(InServer::FetchHasHole), None),
+        Some(Plant::GapNotTold) => (None, Some(InGateway::GapNotTold)),
+        Some(Plant::ResumePartial) => (None, Some(InGateway::ResumePartial)),
+        Some(Plant::ResumeDoubles) => (None, Some(InGateway::ResumeDoubles)),
+        Some(Plant::OutboxDropsSilently) => (None, Some(InGateway::OutboxDropsSilently)),
         Some(Plant::LeaseFromResponseTime) | None => (None, None),
     };
     servers.planted = server;
@@ -98,3 +139,19 @@ pub(crate) fn plant(plant: Option<Plant>, servers: &mut Limits, gateways: &mut G
 /// Plants nothing: this build has no bugs to plant.
 #[cfg(not(feature = "planted-bugs"))]
 pub(crate) fn plant(_: Option<Plant>, _: &mut Limits, _: &mut GatewayLimits) {}
+
+/// An outbox, with the bug where it is one's.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn outbox(plant: Option<Plant>) -> Outbox {
+    use ringcast_gateway_core::planted::PlantedBug::OutboxDropsSilently;
+
+    let mut outbox = Outbox::default();
+    outbox.planted = (plant == Some(Plant::OutboxDropsSilently)).then_some(OutboxDropsSilently);
+    outbox
+}
+
+/// An outbox without bugs.
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) fn outbox(_: Option<Plant>) -> Outbox {
+    Outbox::default()
+}

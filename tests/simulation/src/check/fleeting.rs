@@ -20,18 +20,15 @@ pub(super) struct Fleeting {
 }
 
 impl Fleeting {
-    /// How often it may have taken effect: once, and again where a slot began empty.
-    fn times(&self, id: PubId) -> usize {
-        let mut owner_epochs: Vec<OwnerEpoch> = self
-            .handed
-            .get(&id)
-            .into_iter()
-            .flatten()
-            .map(|(_, owner_epoch, _)| *owner_epoch)
-            .collect();
-        owner_epochs.sort_unstable();
-        owner_epochs.dedup();
-        owner_epochs.len()
+    /// How often it took effect: once, and again where that is right, which is another check's matter. Each time it is
+    /// handed out to a gateway once, and what is for one member to one gateway only.
+    fn times(&self, id: PubId, one: bool) -> usize {
+        let handed = self.handed.get(&id).map(Vec::as_slice).unwrap_or_default();
+        if one {
+            return handed.len();
+        }
+        let to = |gateway: &NodeRef| handed.iter().filter(|(to, ..)| to == gateway).count();
+        handed.iter().map(|(gateway, ..)| to(gateway)).max().unwrap_or(0)
     }
 }
 
@@ -112,7 +109,6 @@ impl Checker {
                 format!("{id:?} came to session {session} ({subject:?}), {why}"),
             ))
         };
-        let times = self.fleeting.times(id);
         let named = match self.log.aim(id) {
             Some(Aim::One | Aim::Fleeting) => true,
             Some(Aim::Members(names)) if subject.is_empty() => names.contains(&session.0.to_string()),
@@ -123,6 +119,7 @@ impl Checker {
             return wrong("which was not meant");
         }
         let one = self.log.aim(id) == Some(&Aim::One);
+        let times = self.fleeting.times(id, one);
         let received = self.fleeting.received.entry(id).or_default();
         received.push(session);
         let mine = received.iter().filter(|other| **other == session).count();

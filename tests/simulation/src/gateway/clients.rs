@@ -14,6 +14,7 @@ use super::socket::{DRAIN, Socket};
 use super::{Gateway, SWEEP};
 use crate::check::PubId;
 use crate::env::{Env, Written};
+use crate::plant::outbox;
 use crate::wire::{Event, FromClient, Timer, Urge};
 
 /// Longest time for the closing handshake.
@@ -59,7 +60,8 @@ impl Gateway {
         self.next_session += 1;
         let session = SessionId(first << 32 | self.next_session);
         self.sessions.insert(connection, session);
-        self.sockets.insert(session, Socket::new(session));
+        self.sockets
+            .insert(session, Socket::new(session, outbox(env.plant)));
         env.check.opened(client, connection, session);
         let serializer = Serializer::V2;
         let open = Input::Open {

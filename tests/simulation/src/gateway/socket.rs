@@ -41,10 +41,10 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(session: SessionId) -> Socket {
+    pub(super) fn new(session: SessionId, outbox: Outbox) -> Socket {
         Socket {
             session,
-            outbox: Outbox::default(),
+            outbox,
             rate: None,
             credit: 0,
             credit_at: Time(0),

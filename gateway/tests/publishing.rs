@@ -1,5 +1,7 @@
 //! Publishes with ids, to targets and in binary, over real sockets and over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod support;
 
 use ringcast_gateway_core::route::{Namespace, Targets};

@@ -1,6 +1,7 @@
 //! A client that shows every frame: what is sent and received is exactly what the test writes down.
 //!
-//! *Invariant:* every wait has a deadline, and frames are compared as the bytes that came.
+//! *Invariant:* every wait has a deadline, and frames are compared as the bytes that came. Until it asks for positions,
+//! every text is one that plain Phoenix could have sent.
 //! Leaves out: reconnecting, heartbeats and joining by itself. Real clients are in `tests/clients`.
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::stock::{asks_for_positions, is_stock};
 use crate::wait::SOON;
 
 /// What a gateway sent.
@@ -36,6 +38,7 @@ pub enum Frame {
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     next_ref: u64,
+    asked_for_positions: bool,
 }
 
 impl Client {
@@ -81,6 +84,7 @@ impl Client {
         Ok(Client {
             socket,
             next_ref: 1000,
+            asked_for_positions: false,
         })
     }
 
@@ -89,6 +93,7 @@ impl Client {
     /// # Errors
     /// The connection is gone.
     pub async fn send(&mut self, text: &str) -> Result<()> {
+        self.asked_for_positions |= asks_for_positions(text);
         let send = self.socket.send(Message::text(text));
         tokio::time::timeout(SOON, send)
             .await
@@ -129,7 +134,7 @@ impl Client {
     /// The next frame, if it comes in time.
     ///
     /// # Errors
-    /// None came in time.
+    /// None came in time, or one that only a channel with positions may be sent.
     pub async fn next_within(&mut self, deadline: Duration) -> Result<Frame> {
         let next = async {
             loop {
@@ -148,9 +153,15 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(deadline, next)
+        let frame = tokio::time::timeout(deadline, next)
             .await
-            .with_context(|| format!("no frame in {deadline:?}"))?
+            .with_context(|| format!("no frame in {deadline:?}"))??;
+        if let Frame::Text(text) = &frame
+            && !self.asked_for_positions
+        {
+            is_stock(text).map_err(anyhow::Error::msg)?;
+        }
+        Ok(frame)
     }
 
     /// The next text.

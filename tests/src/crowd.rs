@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::stock::is_stock;
 use crate::{Client, wait};
 
 /// Members that connect at the same time.
@@ -105,6 +106,7 @@ async fn count(client: Client, seen: Arc<Seen>) {
         let number = match &message {
             Some(Ok(Message::Text(text))) => serde_json::from_str::<Value>(text)
                 .ok()
+                .filter(|_| is_stock(text).is_ok())
                 .and_then(|frame| frame[4]["n"].as_u64().filter(|_| frame[3] == "event")),
             _ => None,
         };

@@ -1,4 +1,6 @@
 //! A TCP connection that says whatever it is told to: broken handshakes, broken frames, halves of both.
+//!
+//! It never asks for positions, so every text it is sent is one that plain Phoenix could have sent.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::stock::is_stock;
 use crate::wait::SOON;
 
 /// A text frame's opcode.
@@ -95,11 +98,15 @@ impl Raw {
     /// The next server frame: its first byte and its payload. `None` where the connection ended.
     ///
     /// # Errors
-    /// None in time, or a masked one.
+    /// None in time, a masked one, or one that only a channel with positions may be sent.
     pub async fn frame(&mut self, deadline: Duration) -> Result<Option<(u8, Vec<u8>)>> {
         loop {
             if let Some((first, payload, length)) = parse(&self.buffer)? {
                 self.buffer.drain(..length);
+                if first == FIN | TEXT {
+                    let text = std::str::from_utf8(&payload).context("a text frame is UTF-8")?;
+                    is_stock(text).map_err(anyhow::Error::msg)?;
+                }
                 return Ok(Some((first, payload)));
             }
             if !self.read_more(deadline).await? {
@@ -196,7 +203,7 @@ fn header(first: u8, mask_bit: u8, length: usize) -> Vec<u8> {
 }
 
 /// First byte, payload and whole length of the frame at the start of `bytes`, if it is all there.
-fn parse(bytes: &[u8]) -> Result<Option<(u8, Vec<u8>, usize)>> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(u8, Vec<u8>, usize)>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };

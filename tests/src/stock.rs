@@ -28,6 +28,9 @@ const ADDED: [&str; 10] = [
 /// What it holds that it should not.
 pub fn is_stock(frame: &str) -> Result<(), String> {
     let (reference, event, payload) = parts(frame).ok_or_else(|| format!("no frame of Phoenix: {frame}"))?;
+    if frame.starts_with('{') && object(frame).is_some_and(|keys| keys.len() != 4) {
+        return Err(format!("a V1 frame has four keys: {frame}"));
+    }
     if serde_json::from_str::<String>(reference).is_ok_and(|reference| reference.starts_with('@')) {
         return Err(format!("an offset in the place of the ref: {frame}"));
     }
@@ -44,6 +47,15 @@ pub fn is_stock(frame: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a client's message is a join that asks for positions; what is sent after it is no longer held against the list.
+pub fn asks_for_positions(message: &str) -> bool {
+    let Some((_, event, payload)) = parts(message) else {
+        return false;
+    };
+    let resume = object(payload).and_then(|payload| payload.get("resume").map(|resume| resume.get()));
+    event == r#""phx_join""# && resume.is_some_and(|resume| resume == "true" || resume.starts_with('{'))
+}
+
 /// The ref, the event and the payload of a frame, as text.
 fn parts(frame: &str) -> Option<(&str, &str, &str)> {
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(frame) {
@@ -52,7 +64,7 @@ fn parts(frame: &str) -> Option<(&str, &str, &str)> {
         };
         return Some((reference.get(), event.get(), payload.get()));
     }
-    let object = object(frame).filter(|object| object.len() == 4 && object.contains_key("topic"))?;
+    let object = object(frame).filter(|object| object.contains_key("topic"))?;
     let get = |key| object.get(key).map(|value| value.get());
     Some((get("ref")?, get("event")?, get("payload")?))
 }
@@ -103,6 +115,30 @@ mod tests {
             "not json",
         ] {
             assert!(is_stock(frame).is_err(), "{frame}");
+        }
+    }
+
+    #[test]
+    fn only_a_join_with_true_or_a_position_asks() {
+        let v2 = |event: &str, payload: &str| format!(r#"["1","1","topics:ab","{event}",{payload}]"#);
+        for payload in [
+            r#"{"resume":true}"#,
+            r#"{"a":1, "resume" : {"epoch":"e","offset":0}}"#,
+        ] {
+            assert!(asks_for_positions(&v2("phx_join", payload)), "{payload}");
+            assert!(!asks_for_positions(&v2("publish", payload)), "{payload}");
+            let v1 =
+                format!(r#"{{"topic":"t","event":"phx_join","payload":{payload},"ref":"1","join_ref":"1"}}"#);
+            assert!(asks_for_positions(&v1), "{v1}");
+        }
+        for payload in [
+            "{}",
+            "null",
+            r#"{"resume":false}"#,
+            r#"{"resume":null}"#,
+            r#"{"resume":7}"#,
+        ] {
+            assert!(!asks_for_positions(&v2("phx_join", payload)), "{payload}");
         }
     }
 }

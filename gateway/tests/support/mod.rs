@@ -132,9 +132,7 @@ impl World {
 
     /// A connection that says what it is told to, byte for byte.
     pub(crate) async fn raw(&self) -> Raw {
-        Raw {
-            stream: TcpStream::connect(self.address).await.unwrap(),
-        }
+        Raw::new(TcpStream::connect(self.address).await.unwrap())
     }
 
     /// A raw connection after its handshake.
@@ -147,7 +145,7 @@ impl World {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let stream = socket.connect(self.address).await.unwrap();
-        Raw { stream }.shaken().await
+        Raw::new(stream).shaken().await
     }
 
     /// Asks the gateway to end, and tells how long that took.

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{Shared, number as number_of, topic};
 use crate::Client;
 use crate::ledger::{Outcome, TopicNumber};
+use crate::stock::is_stock;
 
 /// Sockets that connect and join at the same time.
 const CONNECTING_MAX: usize = 32;
@@ -119,6 +120,11 @@ pub(super) async fn run_socket(
 /// Writes down one frame.
 fn note(text: &str, shared: &Shared, log: &mut SocketLog) {
     let at = shared.start.elapsed();
+    // Nobody here asks for positions.
+    if let Err(wrong) = is_stock(text) {
+        log.disturbances
+            .push(format!("socket {} got {wrong} at {at:?}", log.socket));
+    }
     let frame: Value = serde_json::from_str(text).unwrap_or_default();
     let Some(number_of_topic) = frame[2].as_str().and_then(number_of) else {
         log.disturbances

@@ -10,9 +10,9 @@ use ringcast_proto::v1::publish_outcome::Outcome;
 use serde_json::Value;
 
 use super::*;
-use crate::phoenix::{Frame, Message, Payload, decode_binary, decode_text, resume};
+use crate::phoenix::{Frame, Message, decode_binary, decode_text};
 use crate::route::{ClientEvents, Targets};
-use crate::stock::is_stock;
+use crate::stock::{asks_for_positions, is_stock};
 
 pub(super) fn table(owner: &str, owner_epoch: u64) -> Arc<SlotTable> {
     Arc::new(table_of(4, &server(owner), owner_epoch))
@@ -191,8 +191,13 @@ impl World {
     pub(super) fn say(&mut self, session: u64, text: &str) {
         let text = text.replace('\'', "\"");
         writeln!(self.transcript, "{session} > {text}").unwrap();
-        let message = decode_text(self.serializers[&SessionId(session)], Bytes::from(text)).unwrap();
-        self.message(session, message);
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        let message = decode_text(self.serializers[&SessionId(session)], bytes).unwrap();
+        self.note_join(session, &text, &message);
+        self.input(Input::Message {
+            session: SessionId(session),
+            message,
+        });
     }
 
     pub(super) fn say_binary(&mut self, session: u64, bytes: &[u8]) {
@@ -203,27 +208,24 @@ impl World {
             Bytes::copy_from_slice(bytes),
         )
         .unwrap();
-        self.message(session, message);
+        self.input(Input::Message {
+            session: SessionId(session),
+            message,
+        });
     }
 
-    fn message(&mut self, session: u64, message: Message) {
-        let session = SessionId(session);
-        if let (Some("phx_join"), Some(topic)) = (message.event.as_deref(), &message.topic_name) {
-            let asked =
-                matches!(&message.payload, Payload::Json(payload) if matches!(resume(payload), Ok(Some(_))));
-            let allowed = self
-                .gateway
-                .routes
-                .find(topic)
-                .is_none_or(|route| route.resumes());
-            let channel = (session, topic.as_str().to_owned());
-            if asked && allowed {
-                self.positions.insert(channel);
-            } else {
-                self.positions.remove(&channel);
-            }
+    /// Remembers which channels ask for positions and are allowed them.
+    fn note_join(&mut self, session: u64, text: &str, message: &Message) {
+        let (Some("phx_join"), Some(topic)) = (message.event.as_deref(), &message.topic_name) else {
+            return;
+        };
+        let channel = (SessionId(session), topic.as_str().to_owned());
+        let route = self.gateway.routes.find(topic);
+        if asks_for_positions(text) && route.is_none_or(|route| route.resumes()) {
+            self.positions.insert(channel);
+        } else {
+            self.positions.remove(&channel);
         }
-        self.input(Input::Message { session, message });
     }
 
     pub(super) fn close(&mut self, session: u64) {

@@ -135,7 +135,8 @@ pub enum CallFailed {
 pub enum Effect {
     /// Write these bytes to the client, or close it if they do not fit.
     Write(SessionId, Frame),
-    /// Write this publication to the client; if it does not fit, one may be left out and a gap written in its place.
+    /// Write this to a channel with positions; if it does not fit, publications may be left out and a gap written in their
+    /// place.
     Publication(SessionId, Frame, Place),
     /// Close the connection with this WebSocket code, after what was written before.
     Close(SessionId, u16, &'static str),

@@ -73,13 +73,24 @@ impl Stream {
     }
 }
 
-/// The place of one publication.
+/// What stands in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// A publication, as it is passed on.
+    Live,
+    /// A publication that was missed and comes again: as much as a join may recover goes beyond the outbox's own bound.
+    Missed,
+    /// A gap of the owner's making, up to this offset. It may not be left out.
+    Gap,
+}
+
+/// The place of one frame of a channel with positions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place {
     /// In which stream.
     pub stream: Arc<Stream>,
     /// Its offset.
     pub offset: Offset,
-    /// It was missed and comes again: as much as a join may recover goes beyond the outbox's own bound.
-    pub replay: bool,
+    /// What it is.
+    pub sort: Sort,
 }

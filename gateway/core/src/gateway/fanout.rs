@@ -11,7 +11,7 @@ use super::replies::{ClientWaiter, Waiter};
 use super::{CallId, Counts, Effect, Gateway, Published};
 use crate::interest::{Event, Member, Passed};
 use crate::phoenix::{Frame, Json, Outgoing, Serializer};
-use crate::place::{Place, Stream};
+use crate::place::{Place, Sort, Stream};
 
 impl Gateway {
     pub(super) fn deliver(&mut self, call: CallId, entries: Vec<DeliverEntry>, effects: &mut Vec<Effect>) {
@@ -101,7 +101,7 @@ impl Gateway {
                     member.stream.as_ref(),
                     member.has,
                 );
-                encoded.write(session, member, false, &mut self.counts, effects);
+                encoded.write(session, member, Sort::Live, &mut self.counts, effects);
             }
         }
         self.release_passed(slot, topic, Offset(last.offset), effects);
@@ -138,7 +138,7 @@ impl Gateway {
                     member.stream.as_ref(),
                     member.has,
                 );
-                encoded.write(id, member, false, &mut self.counts, effects);
+                encoded.write(id, member, Sort::Live, &mut self.counts, effects);
             };
             if named {
                 for id in sent.to.iter().map(|&id| SessionId(id)) {
@@ -165,7 +165,7 @@ impl Gateway {
         let wanted = self.interest.topic(slot, encoded.topic.as_str());
         if let Some(member) = wanted.and_then(|wanted| wanted.members.get(&id)) {
             let member = (member.serializer, &member.push_ref, member.stream.as_ref(), after);
-            encoded.write(id, member, true, &mut self.counts, effects);
+            encoded.write(id, member, Sort::Missed, &mut self.counts, effects);
         }
     }
 
@@ -223,7 +223,7 @@ impl<'a> Encoded<'a> {
         &mut self,
         session: SessionId,
         (serializer, push_ref, stream, has): (Serializer, &Json, Option<&Arc<Stream>>, Offset),
-        replay: bool,
+        sort: Sort,
         counts: &mut Counts,
         effects: &mut Vec<Effect>,
     ) {
@@ -245,7 +245,7 @@ impl<'a> Encoded<'a> {
                     let place = Place {
                         stream: Arc::clone(stream),
                         offset: Offset(publication.offset),
-                        replay,
+                        sort,
                     };
                     Effect::Publication(session, frame.clone(), place)
                 }

@@ -14,7 +14,7 @@ use super::{CallFailed, CallId, Effect, Gateway};
 use crate::fetching::{Fetched, Position};
 use crate::interest::Missed;
 use crate::phoenix::Resume;
-use crate::place::{GapReason, Stream};
+use crate::place::{GapReason, Place, Sort, Stream};
 use crate::reason;
 
 /// Where a channel begins.
@@ -204,18 +204,25 @@ impl Gateway {
             return;
         }
         for (id, has, stream) in self.interest.streams(slot, topic) {
+            let mut from = from;
             if reason == GapReason::EpochChanged && stream.epoch != *epoch {
                 *has = Offset(0);
                 *stream = Arc::new(Stream {
                     epoch: epoch.clone(),
                     ..Stream::clone(stream)
                 });
-                effects.push(Effect::Write(id, stream.gap(from, to, reason)));
-                self.counts.gaps += 1;
             } else if to > *has {
-                effects.push(Effect::Write(id, stream.gap(from.max(has.next()), to, reason)));
-                self.counts.gaps += 1;
+                from = from.max(has.next());
+            } else {
+                continue;
             }
+            let place = Place {
+                stream: Arc::clone(stream),
+                offset: to,
+                sort: Sort::Gap,
+            };
+            effects.push(Effect::Publication(id, stream.gap(from, to, reason), place));
+            self.counts.gaps += 1;
         }
     }
 }

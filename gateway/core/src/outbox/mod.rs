@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ringcast_proto::{Millis, Offset, Topic};
 
-use crate::place::{GapReason, Place, Stream};
+use crate::place::{GapReason, Place, Sort, Stream};
 use crate::route::SlowConsumer;
 use slow::Slow;
 
@@ -72,6 +72,8 @@ struct Waiting {
 enum What {
     /// May not be left out.
     Kept,
+    /// The same: a gap of the owner's making, which no other may reach beyond.
+    Told(Arc<Stream>),
     /// Of a channel with positions.
     Publication(Place),
     /// Stands for publications that were left out.
@@ -197,15 +199,19 @@ impl Outbox {
     /// Puts a frame behind the others; with a place it is a publication that may be left out where its channel's policy
     /// says so. At a bound it makes room, or says that the client is to be closed.
     ///
-    /// Publications whose places share one stream (the same `Arc`) may be told as missing together, unless something that is
-    /// written stands between.
+    /// Publications whose places share one stream (the same `Arc`) may be told as missing together, unless one of them that
+    /// is written, or a gap of the owner's making, stands between.
     pub fn push(&mut self, frame: Bytes, place: Option<Place>, now: Millis) -> Pushed {
         if self.closing {
             return Pushed::Closing;
         }
         let fits = self.has_room(frame.len(), place.as_ref());
-        let replay = place.as_ref().is_some_and(|place| place.replay);
-        let what = place.map_or(What::Kept, What::Publication);
+        let replay = place.as_ref().is_some_and(|place| place.sort == Sort::Missed);
+        let what = match place {
+            None => What::Kept,
+            Some(place) if place.sort == Sort::Gap => What::Told(place.stream),
+            Some(place) => What::Publication(place),
+        };
         let first = self.put(frame, what, now);
         if fits {
             return if first { Pushed::First } else { Pushed::Queued };
@@ -221,7 +227,7 @@ impl Outbox {
     #[must_use]
     pub fn has_room(&self, frame_bytes: usize, place: Option<&Place>) -> bool {
         match place {
-            Some(place) if place.replay => self.replay.takes(frame_bytes, REPLAY),
+            Some(place) if place.sort == Sort::Missed => self.replay.takes(frame_bytes, REPLAY),
             _ => self.live.takes(frame_bytes, LIVE),
         }
     }
@@ -384,8 +390,8 @@ enum Kind {
 impl Waiting {
     fn kind(&self) -> Kind {
         match &self.what {
-            What::Publication(place) if place.replay => Kind::Replay,
-            What::Kept | What::Publication(_) => Kind::Live,
+            What::Publication(place) if place.sort == Sort::Missed => Kind::Replay,
+            What::Kept | What::Told(_) | What::Publication(_) => Kind::Live,
             What::Gap(_) => Kind::Gap,
         }
     }

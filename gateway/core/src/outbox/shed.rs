@@ -146,11 +146,11 @@ impl Outbox {
                     let is_begun = index == 0 && self.begun > 0;
                     kept.put_gap(gap, is_begun, waiting.bytes, waiting.since);
                 }
-                (What::Kept, _) => {
-                    // It may be a gap of the owner's making: one before it may not reach beyond it.
-                    kept.open.clear();
-                    kept.put(waiting.bytes, waiting.since, What::Kept);
+                (What::Told(stream), _) => {
+                    kept.open.remove(&id(&stream));
+                    kept.put(waiting.bytes, waiting.since, What::Told(stream));
                 }
+                (What::Kept, _) => kept.put(waiting.bytes, waiting.since, What::Kept),
             }
         }
         self.waiting = kept.waiting;

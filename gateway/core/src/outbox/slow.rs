@@ -67,7 +67,7 @@ impl Outbox {
         // While publications make room, what may not be left out is given more time: it comes sooner by that.
         let patience = if self.is_slow() { SLOW_MAX } else { AGE_MAX };
         let impatient = self.waiting.iter().find(|waiting| match &waiting.what {
-            What::Kept => true,
+            What::Kept | What::Told(_) => true,
             What::Publication(place) => place.stream.slow_consumer != SlowConsumer::Latest,
             What::Gap(_) => false,
         });

@@ -21,13 +21,13 @@ fn place(stream: &Arc<Stream>, offset: u64) -> Option<Place> {
     Some(Place {
         stream: Arc::clone(stream),
         offset: Offset(offset),
-        replay: false,
+        sort: Sort::Live,
     })
 }
 
 fn replayed(stream: &Arc<Stream>, offset: u64) -> Option<Place> {
     place(stream, offset).map(|place| Place {
-        replay: true,
+        sort: Sort::Missed,
         ..place
     })
 }
@@ -347,7 +347,11 @@ fn x7_what_is_left_out_on_both_sides_of_a_gap_of_the_owners_is_told_on_both_side
         outbox.push("x".into(), place(&stream, offset), NOW);
     }
     let owners = stream.gap(Offset(7), Offset(9), GapReason::HistoryTrimmed);
-    outbox.push(owners.0.clone(), None, NOW);
+    let told = place(&stream, 9).map(|place| Place {
+        sort: Sort::Gap,
+        ..place
+    });
+    outbox.push(owners.0.clone(), told, NOW);
     let mut offset = 10;
     while outbox.push("x".into(), place(&stream, offset), NOW) != Pushed::Shed {
         offset += 1;

@@ -114,7 +114,7 @@ impl World {
                 let place = Place {
                     stream: Arc::clone(&self.streams[stream]),
                     offset: Offset(offset),
-                    replay,
+                    sort: if replay { Sort::Missed } else { Sort::Live },
                 };
                 let text = format!("P {} {stream} {offset}", self.pushed);
                 let pushed = self.push(&text, len, Some(place));
@@ -180,8 +180,8 @@ impl World {
         let (mut live, mut replay, mut gaps) = (Held::default(), Held::default(), BTreeMap::new());
         for waiting in &self.outbox.waiting {
             match &waiting.what {
-                What::Publication(place) if place.replay => replay.add(waiting.bytes.len()),
-                What::Kept | What::Publication(_) => live.add(waiting.bytes.len()),
+                What::Publication(place) if place.sort == Sort::Missed => replay.add(waiting.bytes.len()),
+                What::Kept | What::Told(_) | What::Publication(_) => live.add(waiting.bytes.len()),
                 What::Gap(gap) => *gaps.entry(gap.stream.topic.clone()).or_insert(0) += 1,
             }
         }
@@ -209,7 +209,7 @@ impl World {
                 What::Publication(place) if place.stream.slow_consumer == SlowConsumer::Gap => {
                     assert!(age <= AGE_MAX || (index == 0 && self.outbox.begun > 0), "{age:?}");
                 }
-                What::Kept => assert!(age <= SLOW_MAX, "{age:?}"),
+                What::Kept | What::Told(_) => assert!(age <= SLOW_MAX, "{age:?}"),
                 _ => {}
             }
         }

@@ -15,6 +15,7 @@ mod report;
 pub mod resume;
 pub mod rolling;
 pub mod rolling_all;
+pub mod slow;
 
 use std::time::Duration;
 

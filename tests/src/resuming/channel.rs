@@ -288,9 +288,7 @@ impl Channel {
             };
         }
         let offset = reference.and_then(|reference| reference.strip_prefix('@')?.parse().ok());
-        let number = payload
-            .strip_prefix(r#"{"n":"#)
-            .and_then(|rest| rest.strip_suffix('}')?.parse().ok());
+        let number = number_in(payload);
         match (event, offset, number) {
             ("e", Some(offset), Some(number)) => {
                 if let Some(position) = &mut self.position {
@@ -333,6 +331,12 @@ impl Channel {
     pub(super) fn is_mine(&self, join_ref: Option<&str>) -> bool {
         join_ref.is_none_or(|join_ref| join_ref.parse() == Ok(self.join_ref))
     }
+}
+
+/// The number of a publish, which is the first thing in its payload.
+fn number_in(payload: &str) -> Option<u64> {
+    let rest = payload.strip_prefix(r#"{"n":"#)?;
+    rest[..rest.find([',', '}'])?].parse().ok()
 }
 
 fn publish_frame(join_ref: u64, reference: u64, name: &str, number: u64) -> String {

@@ -103,11 +103,23 @@ export class Cluster {
     return `ws://${this.#nodes.get(gateway).listen}/socket`
   }
 
+  /** What a command of the binary answers. */
+  async #ask(...args) {
+    const { stdout } = await promisify(execFile)(process.env.RINGCAST_BIN, [...args, "--store", this.#store, "-o", "json"], {
+      env: ENVIRONMENT,
+    })
+    return JSON.parse(stdout)
+  }
+
   /** The topic server that owns a topic. */
   async owner(topic) {
-    const args = ["ring", "owner", topic, "--store", this.#store, "-o", "json"]
-    const { stdout } = await promisify(execFile)(process.env.RINGCAST_BIN, args, { env: ENVIRONMENT })
-    return JSON.parse(stdout).owner
+    return (await this.#ask("ring", "owner", topic)).owner
+  }
+
+  /** Moves a topic's slot to this topic server. */
+  async move(topic, to) {
+    const { plan } = await this.#ask("ring", "plan", "--pin", `${topic}=${to}`)
+    await this.#ask("ring", "commit", String(plan))
   }
 
   /** SIGKILL: nothing is flushed, nobody is told. */

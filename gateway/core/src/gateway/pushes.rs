@@ -38,47 +38,35 @@ impl Gateway {
         } else {
             asked(&route, &message).map_err(Refusal::from)
         };
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(refusal) => {
-                return self.reply(
-                    id,
-                    &push_ref,
-                    &message.reference,
-                    &message.topic,
-                    ERROR,
-                    &refusal.body(positions),
-                    effects,
-                );
-            }
+        let publish = match asked {
+            Ok(asked) => v1::Publish {
+                topic: Bytes::copy_from_slice(topic.as_bytes()),
+                session: id.0,
+                // Of no use to the owner but beside an id.
+                subject: if asked.msg_id.is_empty() {
+                    Bytes::new()
+                } else {
+                    session.subject.clone()
+                },
+                ..asked
+            },
+            Err(refusal) => return self.refuse(id, &push_ref, &message, &refusal.body(positions), effects),
         };
-        let bytes = weight(&asked);
-        // Of what has no offset the owner's answer and the copy go their own ways, and so do the reply and the copy.
-        let copy_first =
-            matches!(route, Route::Namespace(_)) && asked.target() == Target::All && !asked.ephemeral;
+        let bytes = weight(&publish);
+        let is_topics = route == Route::Topics;
         let waiter = ClientWaiter {
             session: id,
+            topic,
             reference: detached(&message.reference),
             msg_id: if positions {
-                asked.msg_id.clone()
+                publish.msg_id.clone()
             } else {
                 Bytes::new()
             },
-            copy_first,
-            reply_first: route == Route::Topics,
+            // What has no offset comes as it comes: nothing tells when its copy has been passed on.
+            copy_first: !is_topics && publish.target() == Target::All && !publish.ephemeral,
+            reply_first: is_topics,
             bytes,
-            topic: topic.clone(),
-        };
-        let subject = if asked.msg_id.is_empty() {
-            Bytes::new()
-        } else {
-            session.subject.clone()
-        };
-        let publish = v1::Publish {
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            session: id.0,
-            subject,
-            ..asked
         };
         if self
             .publishing
@@ -86,21 +74,25 @@ impl Gateway {
             .is_err()
         {
             let body = reason::body(reason::OVERLOADED, positions);
-            return self.reply(
-                id,
-                &push_ref,
-                &message.reference,
-                &message.topic,
-                ERROR,
-                &body,
-                effects,
-            );
+            return self.refuse(id, &push_ref, &message, &body, effects);
         }
         channel.unanswered += 1;
         session.unanswered += 1;
         session.unanswered_bytes += bytes;
         self.counts.client_publishes += 1;
         self.pace(id, effects);
+    }
+
+    fn refuse(
+        &self,
+        id: SessionId,
+        push_ref: &Json,
+        message: &Message,
+        body: &[u8],
+        effects: &mut Vec<Effect>,
+    ) {
+        let (reference, topic) = (&message.reference, &message.topic);
+        self.reply(id, push_ref, reference, topic, ERROR, body, effects);
     }
 
     pub(super) fn server_publish(&mut self, call: CallId, publish: ServerPublish, effects: &mut Vec<Effect>) {

@@ -5,6 +5,7 @@ mod deliveries;
 mod errors;
 mod joins;
 mod moves;
+mod owner;
 mod pacing;
 mod publish_ids;
 mod publishes;

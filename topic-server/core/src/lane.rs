@@ -2,8 +2,9 @@
 //!
 //! It promises that entries of a topic leave in the order they came, each in exactly one call, which is repeated until
 //! it is answered, but for what has no offset and comes at most once; and that what waits has a bound. What arrives while a
-//! call is out is the next call, so batches size themselves by load. *Invariant:* a call is never empty, and consecutive entries of a topic are one, as long
-//! as they are of one kind: publications with offsets and those without never share an entry, nor overtake each other.
+//! call is out is the next call, so batches size themselves by load. *Invariant:* a call is never empty, and consecutive
+//! entries of a topic are one, as long as they are of one kind: publications with offsets and those without never share an
+//! entry, nor overtake each other.
 //! Leaves out: making calls, back-off, deadlines (the shell).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

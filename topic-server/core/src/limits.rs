@@ -42,9 +42,11 @@ pub struct Limits {
     pub history_bytes_max: usize,
     /// How long a publication is kept, and so how long an idle topic lives.
     pub history_age_max: Duration,
-    /// Whatever a rule says, publications younger than this are kept, up to [`Limits::history_bytes_max`]: gateways repair
-    /// from them what a lost call, a restart or a move cost them. Shorter, and members miss publications by it.
+    /// Whatever is set for histories, publications younger than this are kept: gateways repair from them what a lost call,
+    /// a restart or a move cost them. Shorter, and members miss publications by it.
     pub repair_age_max: Duration,
+    /// Bytes of publications a topic keeps for that.
+    pub repair_bytes_max: usize,
     /// Ids of clients' publishes a topic remembers; beyond, the oldest are forgotten, and may take effect again.
     pub ids_max: usize,
     /// How long an id is remembered.
@@ -82,6 +84,7 @@ impl Default for Limits {
             history_bytes_max: 1024 * 1024,
             history_age_max: Duration::from_secs(300),
             repair_age_max: Duration::from_secs(2),
+            repair_bytes_max: 1024 * 1024,
             ids_max: 10_000,
             ids_age_max: Duration::from_secs(120),
             recovery_len_max: 300,
@@ -117,7 +120,7 @@ impl Limits {
             len_max: rule.map_or(self.history_len_max, |rule| rule.len_max),
             bytes_max: rule.map_or(self.history_bytes_max, |rule| rule.bytes_max),
             age_max: rule.map_or(self.history_age_max, |rule| rule.age_max),
-            repair_bytes_max: self.history_bytes_max,
+            repair_bytes_max: self.repair_bytes_max,
             repair_age_max: self.repair_age_max,
         }
     }

@@ -5,12 +5,14 @@
 mod models;
 mod world;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use proptest::prelude::*;
-use ringcast_proto::OwnerEpoch;
 use ringcast_proto::v1::{self, DeliverAnswer, DeliverEntry, DeliverException, Publication};
+use ringcast_proto::{Epoch, Offset, OwnerEpoch, Topic};
 use ringcast_topic_server_core::lane::Lane;
-use ringcast_topic_server_core::{Bind, Effect, Input, Limits, Publishes, Token};
+use ringcast_topic_server_core::{Bind, Cursor, Effect, Input, Limits, Publishes, Token};
 
 use crate::world::{GATEWAYS, TOPICS, World, gateway, topic};
 
@@ -22,6 +24,12 @@ enum Op {
         topic: usize,
         count: usize,
         again: usize,
+    },
+    /// A gateway publishes without an offset, to everyone or to one.
+    Once {
+        from: usize,
+        topic: usize,
+        to_one: bool,
     },
     Flush,
     /// The lane's call reaches the gateway; its answer may get lost, so that the call is repeated.
@@ -45,6 +53,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (gateways.clone(), topics.clone(), 1..6_usize, 0..4_usize)
             .prop_map(|(from, topic, count, again)| Op::Publish { from, topic, count, again }),
+        2 => (gateways.clone(), topics.clone(), any::<bool>())
+            .prop_map(|(from, topic, to_one)| Op::Once { from, topic, to_one }),
         3 => Just(Op::Flush),
         4 => (gateways.clone(), any::<bool>()).prop_map(|(to, answer_lost)| Op::Call { to, answer_lost }),
         1 => gateways.clone().prop_map(|at| Op::Miss { at }),
@@ -61,6 +71,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Publish { from, topic, count, again } => world.publish(from, topic, count, again),
+                Op::Once { from, topic, to_one } => world.publish_once(from, topic, to_one),
                 Op::Flush => world.flush(),
                 Op::Call { to, answer_lost } => drop(world.call(to, answer_lost)),
                 Op::Miss { at } => world.gateways[at].misses = true,
@@ -68,7 +79,16 @@ proptest! {
             }
         }
         world.heal();
+        let mut once = BTreeMap::new();
+        for payload in world.gateways.iter().flat_map(|gateway| &gateway.once) {
+            *once.entry(payload.clone()).or_insert(0) += 1;
+        }
+        for (payload, times) in once {
+            prop_assert!(times <= world.matched[&payload], "{:?} came {} times", payload, times);
+        }
         for gateway in &world.gateways {
+            let one_by_one: BTreeSet<_> = gateway.once.iter().collect();
+            prop_assert_eq!(one_by_one.len(), gateway.once.len(), "twice to one gateway");
             for (name, head) in &world.heads {
                 let passed = &gateway.passed[name];
                 prop_assert_eq!(passed.len() as u64, *head);
@@ -148,14 +168,27 @@ proptest! {
     fn no_publish_and_no_bind_makes_a_slot_panic(
         number in any::<u64>(), name in prop::collection::vec(any::<u8>(), 0..300), target in any::<i32>(),
         seq in any::<u64>(), prev_seq in any::<u64>(), session in any::<u64>(), offset in any::<u64>(),
+        names in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..110),
+        msg_id in prop::collection::vec(any::<u8>(), 0..200), ephemeral in any::<bool>(), known_target in 0..4_i32,
     ) {
         let mut world = World::new();
         let (name, event) = (Bytes::from(name.clone()), Bytes::from(name));
         let publish = v1::Publish { number, topic: name.clone(), event, payload: Bytes::new(), session, target, ..v1::Publish::default() };
         let request = |publishes| Publishes { token: Token(1), from: gateway(0), owner_epoch: OwnerEpoch(1), publishes, held_ms: 0 };
-        let effects = world.apply(Input::Publish(request(vec![publish.clone(), publish])));
-        let answered = matches!(&effects[..], [Effect::Published(_, answer)] if answer.outcomes.len() == 2);
+        let with_more = v1::Publish {
+            topic: topic(0), event: topic(0), target: known_target, names: names.into_iter().map(Bytes::from).collect(),
+            msg_id: msg_id.clone().into(), subject: msg_id.into(), ephemeral, ..publish.clone()
+        };
+        let effects = world.apply(Input::Publish(request(vec![publish.clone(), publish, with_more.clone(), with_more])));
+        let answered = matches!(effects.last(), Some(Effect::Published(_, answer)) if answer.outcomes.len() == 4);
         prop_assert!(answered);
+        if let Ok(topic) = Topic::parse(&name) {
+            let (epoch, offset) = (Epoch::parse(b"another").unwrap(), Offset(offset));
+            let after = Cursor { epoch, offset };
+            let (token, from, owner_epoch) = (Token(3), gateway(2), OwnerEpoch(1));
+            let fetched = world.apply(Input::Fetch { token, from, owner_epoch, topic, after });
+            prop_assert!(matches!(&fetched[..], [Effect::Fetched(..)]));
+        }
         let epoch = Bytes::from_static(b"another");
         let bind = v1::Bind {
             topic: name, seq, prev_seq, left: vec![session], cursor: Some(v1::Position { epoch, offset }),

@@ -1,7 +1,7 @@
 //! The scenarios at full size, held to the promised figures: minutes, not seconds, and so no part of the tests.
 //!
-//! `scripts/soak [SCENARIO ...] [--kills N] [--seed N] [--topics N] [--write FILE]` builds the binary and runs this. It
-//! prints a table a scenario and ends with 1 if a bar was missed, or a scenario could not be carried out.
+//! `scripts/soak [SCENARIO ...] [--kills N] [--seed N] [--topics N] [--write FILE] [--json FILE]` builds the binary and
+//! runs this. It prints a table a scenario and ends with 1 if a bar was missed, or a scenario could not be carried out.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,10 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use ringcast_tests::load::{KILLS, MOVES, Shape};
-use ringcast_tests::scenario::{Bars, Report, big_slots, memory, move_kills, moves, rolling};
+use ringcast_tests::resuming;
+use ringcast_tests::scenario::{
+    Bars, Report, big_slots, duplicates, memory, move_kills, moves, resume, rolling, rolling_all, slow,
+};
 
 /// What there is, in the order it is done.
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 11] = [
     "moves",
     "rolling",
     "kills",
@@ -20,6 +23,10 @@ const SCENARIOS: [&str; 7] = [
     "members",
     "histories",
     "memory",
+    "resume",
+    "rolling-all",
+    "duplicates",
+    "slow",
 ];
 
 /// P10: the worst pause of a slot.
@@ -35,6 +42,7 @@ struct Arguments {
     /// Of the scenario `memory`.
     topics: usize,
     write: Option<PathBuf>,
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +68,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
         topics: 200_000,
         seed: now.context("read the clock")?.as_secs(),
         write: None,
+        json: None,
     };
     while let Some(argument) = given.next() {
         let mut value = || given.next().with_context(|| format!("{argument} needs a value"));
@@ -68,9 +77,12 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
             "--seed" => arguments.seed = value()?.parse().context("--seed")?,
             "--topics" => arguments.topics = value()?.parse().context("--topics")?,
             "--write" => arguments.write = Some(value()?.into()),
+            "--json" => arguments.json = Some(value()?.into()),
             name if SCENARIOS.contains(&name) => arguments.scenarios.push(argument),
             other => {
-                bail!("{other:?} is none of {SCENARIOS:?}, --kills N, --seed N, --topics N, --write FILE")
+                bail!(
+                    "{other:?} is none of {SCENARIOS:?}, --kills N, --seed N, --topics N, --write FILE, --json FILE"
+                )
             }
         }
     }
@@ -82,13 +94,16 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments> {
 
 /// Whether every scenario met its bars.
 async fn soak(arguments: &Arguments) -> Result<bool> {
-    let (mut met, mut written) = (true, String::from(HEAD));
+    let (mut met, mut written, mut json) = (true, String::from(HEAD), Vec::new());
     for name in &arguments.scenarios {
         match scenario(name, arguments).await {
-            Ok(report) => {
-                println!("{report}");
-                met &= report.is_met();
-                written.push_str(&format!("\n{report}"));
+            Ok(reports) => {
+                for report in reports {
+                    println!("{report}");
+                    met &= report.is_met();
+                    written.push_str(&format!("\n{report}"));
+                    json.push(report.json());
+                }
             }
             Err(error) => {
                 println!("### {name}\n\nnot carried out: {error:#}\n");
@@ -100,13 +115,90 @@ async fn soak(arguments: &Arguments) -> Result<bool> {
     if let Some(file) = &arguments.write {
         std::fs::write(file, written).with_context(|| format!("write {}", file.display()))?;
     }
+    if let Some(file) = &arguments.json {
+        let json = serde_json::Value::from(json).to_string();
+        std::fs::write(file, json).with_context(|| format!("write {}", file.display()))?;
+    }
     Ok(met)
 }
 
 const HEAD: &str = "# Soak\n\n\
     What `scripts/soak` found: every process, the publishers and the members share one machine.\n";
 
-async fn scenario(name: &str, arguments: &Arguments) -> Result<Report> {
+async fn scenario(name: &str, arguments: &Arguments) -> Result<Vec<Report>> {
+    Ok(match name {
+        "resume" => resumes().await?,
+        "rolling-all" => {
+            let scale = rolling_all::Scale {
+                crew: CREW,
+                rounds: 3,
+                // The deadline of every publish.
+                longest_publish: Duration::from_secs(5),
+            };
+            vec![rolling_all::run(scale).await?]
+        }
+        "duplicates" => {
+            let crew = resuming::Shape {
+                subscribers: 5,
+                publishes_per_second: 300,
+                sendings: 3,
+                ..CREW.crew
+            };
+            vec![duplicates::run(resume::Scale { crew, ..CREW }, 3).await?]
+        }
+        "slow" => {
+            let scale = slow::Scale {
+                readers: 1000,
+                publishes_per_second: 50,
+                payload_bytes: 500,
+                slow_bytes_per_second: 1000,
+                before: Duration::from_secs(30),
+                until_gap: Duration::from_secs(300),
+                factor: 2.0,
+                unnoticed: Duration::ZERO,
+            };
+            vec![slow::run(scale).await?]
+        }
+        _ => vec![ring_scenario(name, arguments).await?],
+    })
+}
+
+/// Whatever takes a client's connection, its topic's place, or its topic's owner from it.
+async fn resumes() -> Result<Vec<Report>> {
+    let quiet = resuming::Shape {
+        topics: 20,
+        subscribers: 10,
+        sockets: 80,
+        // Five a topic.
+        publishes_per_second: 100,
+        sendings: 1,
+    };
+    let quiet = resume::Scale { crew: quiet, ..CREW };
+    let minutes = Duration::from_secs(180);
+    Ok(vec![
+        resume::killed(CREW).await?,
+        resume::drained(CREW).await?,
+        resume::moved_twice(CREW).await?,
+        resume::owner_killed(CREW).await?,
+        // 30 s of it.
+        resume::away(quiet, 150, minutes).await?,
+        resume::away_for_too_long(quiet, 320, minutes).await?,
+    ])
+}
+
+/// Clients that resume, as the issue has them.
+const CREW: resume::Scale = resume::Scale {
+    crew: resuming::Shape {
+        topics: 200,
+        subscribers: 10,
+        sockets: 400,
+        publishes_per_second: 1000,
+        sendings: 1,
+    },
+    slots: None,
+};
+
+async fn ring_scenario(name: &str, arguments: &Arguments) -> Result<Report> {
     match name {
         "moves" => {
             let scale = moves::Scale {

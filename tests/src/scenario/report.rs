@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::{Result, bail};
+use serde_json::{Value, json};
 
 /// A scenario's figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,17 @@ impl Report {
         self.lines.iter().all(|line| line.is_met)
     }
 
+    /// The same for programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let line = |line: &Line| {
+            let bar = Some(&line.bar).filter(|bar| !bar.is_empty());
+            json!({"what": line.what, "found": line.found, "bar": bar, "met": line.is_met})
+        };
+        let lines: Vec<Value> = self.lines.iter().map(line).collect();
+        json!({"title": self.title, "met": self.is_met(), "lines": lines})
+    }
+
     /// Every bar must be met.
     ///
     /// # Errors
@@ -135,5 +147,12 @@ mod tests {
             said.contains("| lost | 1: 7/3 at member 1 | 0 | **missed** |"),
             "{said}"
         );
+        let json = report.json();
+        assert_eq!(json["met"], false);
+        assert_eq!(
+            json["lines"][0],
+            json!({"what": "moves", "found": "812", "bar": null, "met": true})
+        );
+        assert_eq!(json["lines"][2]["met"], false);
     }
 }

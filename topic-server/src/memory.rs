@@ -33,6 +33,7 @@ pub fn history_memory_default() -> usize {
 /// Looks after the histories, until cancelled.
 pub(crate) async fn run(shared: Arc<Shared>, bytes_max: usize) {
     shared.metrics.history_bytes_max(bytes_max);
+    tracing::debug!(bytes_max, "memory for histories");
     let mut budget = Budget::new(bytes_max);
     let mut looks = tokio::time::interval(INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -12,6 +12,7 @@ mod admin;
 mod bind;
 mod budget;
 mod chance;
+mod delivered;
 mod duty;
 mod epochs;
 mod fetch;

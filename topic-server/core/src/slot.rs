@@ -15,7 +15,7 @@ use crate::epochs::Epochs;
 use crate::gateways::Gateways;
 use crate::handoff::{Giving, Learning, Piece, Takeover};
 use crate::topic::{Share, Topic};
-use crate::{Cursor, Effect, Input, Limits, Moment, Role, TapId};
+use crate::{Effect, Input, Limits, Moment, Role, TapId};
 
 /// How exact expiry is, in milliseconds: one wake-up a second however many topics there are.
 const TICK_MS: u64 = 1000;
@@ -254,87 +254,6 @@ impl Slot {
         let learning = self.learning.as_ref().and_then(Learning::deadline);
         let takeover = self.takeover.as_ref().map(Takeover::deadline);
         [timers, giving, learning, takeover].into_iter().flatten().min()
-    }
-
-    fn need_from(&mut self, gateway: &NodeRef, name: &TopicName, cursor: &Cursor) {
-        let Some(topic) = self.touch(name.as_str()) else {
-            return;
-        };
-        let (sent, from_other_epoch) = topic.resume_after(cursor);
-        if let Some(group) = topic.groups.get_mut(gateway) {
-            group.sent = sent;
-            group.from_other_epoch = from_other_epoch;
-        }
-    }
-
-    /// What followed `from` did not arrive. It goes out again under the owner_epoch this node serves under by then.
-    fn unsent(&mut self, gateway: &NodeRef, name: &TopicName, from: &Cursor) {
-        let Some(topic) = self
-            .touch(name.as_str())
-            .filter(|topic| topic.epoch == from.epoch)
-        else {
-            return;
-        };
-        if let Some(group) = topic.groups.get_mut(gateway) {
-            group.sent = group.sent.min(from.offset);
-        }
-    }
-
-    fn no_interest(&mut self, gateway: &NodeRef, name: &TopicName, bind_seq: u64) {
-        let Some(topic) = self.touch(name.as_str()) else {
-            return;
-        };
-        if let Some(group) = topic.groups.get(gateway)
-            && group.seq <= bind_seq
-        {
-            // Not `bind_seq`: binds of other topics with lower numbers may be on their way.
-            let (seq, bytes) = (group.seq, topic.name.clone());
-            let dropped = topic.groups.remove(gateway);
-            self.gateways.unbind(gateway, seq);
-            if let Some(group) = dropped {
-                self.tell_target(name, || Piece::unbound(bytes, gateway, &group));
-            }
-        }
-    }
-
-    fn dropped(&mut self, gateway: NodeRef, name: TopicName, from: &Cursor) {
-        let Some(topic) = self.topics.get_mut(&name) else {
-            return;
-        };
-        let Some(group) = topic
-            .groups
-            .get_mut(&gateway)
-            .filter(|_| topic.epoch == from.epoch)
-        else {
-            return;
-        };
-        group.sent = group.sent.min(from.offset);
-        group.lagging = true;
-        self.lagging.entry(gateway).or_default().insert(name);
-    }
-
-    fn lane_room(&mut self, gateway: &NodeRef) {
-        for name in self.lagging.remove(gateway).unwrap_or_default() {
-            if let Some(group) = self
-                .touch(name.as_str())
-                .and_then(|topic| topic.groups.get_mut(gateway))
-            {
-                group.lagging = false;
-            }
-        }
-    }
-
-    /// Drops the groups of this life of a gateway and of those before it.
-    pub(crate) fn forget(&mut self, gateway: &NodeRef) {
-        let over = |node: &NodeRef| node.node == gateway.node && node.incarnation <= gateway.incarnation;
-        self.lagging.retain(|node, _| !over(node));
-        for (name, topic) in &mut self.topics {
-            let before = topic.groups.len();
-            topic.groups.retain(|node, _| !over(node));
-            if topic.groups.len() != before && !std::mem::replace(&mut topic.touched, true) {
-                self.touched.push(name.clone());
-            }
-        }
     }
 
     fn tick(&mut self, now: Millis, effects: &mut Vec<Effect>) {

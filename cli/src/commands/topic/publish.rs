@@ -12,7 +12,11 @@ use crate::output::Output;
 struct Published {
     topic: String,
     epoch: String,
-    offset: u64,
+    /// None for an event that its family does not keep.
+    offset: Option<u64>,
+    /// Without an offset: the members it was sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched: Option<u32>,
     gateway: NodeId,
 }
 
@@ -44,13 +48,15 @@ pub(crate) async fn publish(
     let published = Published {
         topic: topic.to_string(),
         epoch: reply.epoch,
-        offset: reply.offset,
+        offset: (reply.offset > 0).then_some(reply.offset),
+        matched: (reply.offset == 0).then_some(reply.matched),
         gateway: gateway.node,
     };
-    output.print(&published, |published| {
-        format!(
-            "published at offset {} of epoch {}",
-            published.offset, published.epoch
-        )
+    output.print(&published, |published| match published.offset {
+        Some(offset) => format!("published at offset {offset} of epoch {}", published.epoch),
+        None => format!(
+            "sent to {} members, without an offset and not kept",
+            published.matched.unwrap_or_default()
+        ),
     })
 }

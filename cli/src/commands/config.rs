@@ -68,6 +68,7 @@ fn people(file: &Path, settings: &Settings) -> String {
                     tables += &format!("\n[[{key}]]\n");
                     table
                         .iter()
+                        .filter(|(_, value)| is_set(value))
                         .for_each(|(key, value)| tables += &format!("{key} = {value}\n"));
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ringcast_gateway::{
     BuildError, ChannelPatternError, ClientEvents, Config, Gateway, Limits, Namespace, OriginCheck,
-    channel_pattern,
+    SlowConsumer, Targets, channel_pattern,
 };
 use ringcast_proto::NodeId;
 use ringcast_ring_store::AnyStore;
@@ -94,9 +94,25 @@ pub(crate) fn namespace(channel: &settings::Channel) -> Result<Namespace, Channe
         settings::ClientEvents::Others => ClientEvents::Others,
         settings::ClientEvents::Refuse => ClientEvents::Refuse,
     };
+    let slow_consumer = match channel.slow_consumer {
+        None => SlowConsumer::default(),
+        Some(settings::SlowConsumer::Gap) => SlowConsumer::Gap,
+        Some(settings::SlowConsumer::Latest) => SlowConsumer::Latest,
+        Some(settings::SlowConsumer::Close) => SlowConsumer::Close,
+    };
+    let open = |target| channel.targets.contains(&target);
     Ok(Namespace {
+        pattern: channel_pattern(&channel.pattern)?,
         client_events,
-        ..Namespace::new(channel_pattern(&channel.pattern)?)
+        resume: channel.resume,
+        slow_consumer,
+        targets: Targets {
+            all: open(settings::Target::All),
+            others: open(settings::Target::Others),
+            one: open(settings::Target::One),
+            members: open(settings::Target::Members),
+        },
+        ephemeral: channel.ephemeral.iter().cloned().collect(),
     })
 }
 

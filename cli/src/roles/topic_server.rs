@@ -108,16 +108,14 @@ mod tests {
     use ringcast_proto::Topic;
 
     use super::*;
-    use crate::settings::{ClientEvents, History};
+    use crate::settings::History;
 
     #[test]
     fn the_first_channel_that_matches_says_what_is_kept_and_history_what_it_leaves_out() {
         let channel = |pattern: &str, history_len| Channel {
-            pattern: pattern.to_owned(),
-            client_events: ClientEvents::All,
             history_len,
-            history_bytes: None,
             history_age: Some(7),
+            ..Channel::of(pattern)
         };
         let settings = Settings {
             channel: vec![channel("room:kept", None), channel("room:*", Some(0))],

@@ -7,7 +7,7 @@ use figment::Figment;
 use figment::error::Kind;
 use serde::Serialize;
 
-use super::File;
+use super::{File, keys};
 
 /// Everything that is wrong, at least one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,6 +97,10 @@ fn problem(error: &figment::Error, file: Option<&File>) -> Problem {
         Kind::MissingField(field) => format!("{field} is missing"),
         kind => kind.to_string(),
     };
+    let nearest = match &error.kind {
+        Kind::UnknownVariant(found, expected) => keys::nearest(found, expected.iter().copied()),
+        _ => None,
+    };
     let source = error
         .metadata
         .as_ref()
@@ -105,7 +109,7 @@ fn problem(error: &figment::Error, file: Option<&File>) -> Problem {
         key: error.path.join("."),
         source,
         message,
-        nearest: None,
+        nearest: nearest.map(str::to_owned),
     }
 }
 

@@ -36,6 +36,10 @@ pub(super) const ORIGIN: &[&str] = &["check", "allow"];
 pub(super) const CHANNEL: &[&str] = &[
     "pattern",
     "client_events",
+    "resume",
+    "slow_consumer",
+    "targets",
+    "ephemeral",
     "history_len",
     "history_bytes",
     "history_age",

@@ -1,6 +1,6 @@
 //! What a setting may be beyond its type.
 
-use super::{OriginCheck, Settings};
+use super::{Channel, OriginCheck, Settings};
 
 /// More gateways or topic servers than this in one process is a slip of the finger.
 const DEV_NODES_MAX: u16 = 64;
@@ -120,11 +120,43 @@ pub(super) fn check(settings: &Settings) -> Result<(), Vec<(Vec<String>, String)
         if let Err(error) = crate::roles::gateway::namespace(channel) {
             wrong(&["channel", &index.to_string(), "pattern"], error.to_string());
         }
+        check_channel(index, channel, &mut wrong);
     }
     if problems.is_empty() {
         Ok(())
     } else {
         Err(problems)
+    }
+}
+
+fn check_channel(index: usize, channel: &Channel, wrong: &mut impl FnMut(&[&str], String)) {
+    let index = index.to_string();
+    if !channel.resume && channel.slow_consumer.is_some() {
+        wrong(
+            &["channel", &index, "slow_consumer"],
+            "has no effect where resume is false: who reads too slowly is closed".to_owned(),
+        );
+    }
+    if channel.targets.is_empty() {
+        wrong(
+            &["channel", &index, "targets"],
+            "must name at least one; client_events = \"refuse\" lets clients publish nothing".to_owned(),
+        );
+    }
+    for event in &channel.ephemeral {
+        if let Some(problem) = no_event(event) {
+            wrong(&["channel", &index, "ephemeral"], format!("{event:?} {problem}"));
+        }
+    }
+}
+
+/// Why clients cannot publish an event of this name.
+fn no_event(event: &str) -> Option<&'static str> {
+    let is_reserved = event.starts_with("phx_") || event.starts_with("chan_reply_") || event == "gap";
+    match event.len() {
+        1..=255 if is_reserved => Some("is a name of the protocol's own, which nobody can publish"),
+        1..=255 => None,
+        _ => Some("is no event, whose name has 1 to 255 bytes"),
     }
 }
 

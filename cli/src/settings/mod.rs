@@ -108,6 +108,18 @@ pub(crate) struct Channel {
     /// What becomes of an event that a client pushes.
     #[serde(default)]
     pub(crate) client_events: ClientEvents,
+    /// Whether a join may ask for positions.
+    #[serde(default = "yes")]
+    pub(crate) resume: bool,
+    /// What becomes of a client with positions that reads too slowly.
+    #[serde(default)]
+    pub(crate) slow_consumer: Option<SlowConsumer>,
+    /// Whom clients may publish to.
+    #[serde(default = "all_and_others")]
+    pub(crate) targets: Vec<Target>,
+    /// Events that take no offset and are not kept.
+    #[serde(default)]
+    pub(crate) ephemeral: Vec<String>,
     /// Publications a topic keeps to resume from.
     #[serde(default)]
     pub(crate) history_len: Option<u32>,
@@ -130,6 +142,58 @@ pub(crate) enum ClientEvents {
     Others,
     /// It is refused: only the server publishes.
     Refuse,
+}
+
+/// What becomes of a client with positions that reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SlowConsumer {
+    /// It loses the oldest publications and is told by a gap.
+    Gap,
+    /// It keeps the newest alone, behind a gap.
+    Latest,
+    /// It is closed with 4008.
+    Close,
+}
+
+/// Whom a client may publish to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Target {
+    /// Every member, the sender too.
+    All,
+    /// Every member but the sender.
+    Others,
+    /// Any one member.
+    One,
+    /// Members by their names.
+    Members,
+}
+
+impl Channel {
+    /// One that says nothing but its pattern.
+    #[cfg(test)]
+    pub(crate) fn of(pattern: &str) -> Channel {
+        Channel {
+            pattern: pattern.to_owned(),
+            client_events: ClientEvents::default(),
+            resume: yes(),
+            slow_consumer: None,
+            targets: all_and_others(),
+            ephemeral: Vec::new(),
+            history_len: None,
+            history_bytes: None,
+            history_age: None,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn all_and_others() -> Vec<Target> {
+    vec![Target::All, Target::Others]
 }
 
 /// What a process was told, all sources met.

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use expect_test::{Expect, expect};
 
+use ringcast_gateway::{Namespace, Targets};
+
 use super::*;
 
 fn variables(of: &[(&str, &str)]) -> Environment {
@@ -201,6 +203,88 @@ fn a_wrong_value_is_reported_with_its_line() {
 }
 
 #[test]
+fn a_wrong_value_of_a_channel_is_reported_with_its_line() {
+    let channel = |settings: &str| format!("[[channel]]\npattern = \"a:*\"\n{settings}\n");
+    check(
+        &channel("slow_consumer = \"lates\""),
+        &expect![[
+            r#"ringcast.toml:3: channel.0.slow_consumer: "lates" is none of gap, latest, close; did you mean latest?"#
+        ]],
+    );
+    check(
+        &channel("targets = [\"all\", \"member\"]"),
+        &expect![[
+            r#"ringcast.toml:3: channel.0.targets.1: "member" is none of all, others, one, members; did you mean members?"#
+        ]],
+    );
+    check(
+        &channel("targets = []"),
+        &expect![[
+            r#"ringcast.toml:3: channel.0.targets: must name at least one; client_events = "refuse" lets clients publish nothing"#
+        ]],
+    );
+    check(
+        &channel("resume = \"yes\""),
+        &expect![[r#"ringcast.toml:3: channel.0.resume: found string "yes", must be a boolean"#]],
+    );
+    check(
+        &channel("resume = false\nslow_consumer = \"latest\""),
+        &expect![
+            "ringcast.toml:4: channel.0.slow_consumer: has no effect where resume is false: who reads too slowly is closed"
+        ],
+    );
+    check(
+        &channel("ephemeral = [\"typing\", \"phx_close\"]"),
+        &expect![[
+            r#"ringcast.toml:3: channel.0.ephemeral: "phx_close" is a name of the protocol's own, which nobody can publish"#
+        ]],
+    );
+    check(
+        &channel("ephemeral = [\"\"]"),
+        &expect![[r#"ringcast.toml:3: channel.0.ephemeral: "" is no event, whose name has 1 to 255 bytes"#]],
+    );
+    check(
+        &channel("ephemerals = [\"typing\"]"),
+        &expect!["ringcast.toml:3: channel.0.ephemerals: no such setting; did you mean ephemeral?"],
+    );
+}
+
+#[test]
+fn a_channel_that_says_nothing_has_the_defaults_of_every_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ringcast.toml");
+    let toml = "[[channel]]\npattern = \"a:*\"\n[[channel]]\npattern = \"b:*\"\nresume = false\n\
+        targets = [\"one\", \"members\"]\nephemeral = [\"typing\"]\nclient_events = \"others\"\n\
+        [[channel]]\npattern = \"c:*\"\nslow_consumer = \"latest\"\n";
+    std::fs::write(&path, toml).unwrap();
+    let settings = load_file(&path).unwrap();
+    let namespaces: Vec<Namespace> = settings
+        .channel
+        .iter()
+        .map(|channel| crate::roles::gateway::namespace(channel).unwrap())
+        .collect();
+    let pattern = |pattern| ringcast_gateway::channel_pattern(pattern).unwrap();
+    assert_eq!(namespaces[0], Namespace::new(pattern("a:*")));
+    let second = Namespace {
+        client_events: ringcast_gateway::ClientEvents::Others,
+        resume: false,
+        targets: Targets {
+            all: false,
+            others: false,
+            one: true,
+            members: true,
+        },
+        ephemeral: ["typing".to_owned()].into(),
+        ..Namespace::new(pattern("b:*"))
+    };
+    assert_eq!(namespaces[1], second);
+    assert_eq!(
+        namespaces[2].slow_consumer,
+        ringcast_gateway::SlowConsumer::Latest
+    );
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_reported_with_the_line() {
     check(
         "store = \"x\"\nlisten = \n",
@@ -224,13 +308,7 @@ fn a_file_that_is_missing_is_named() {
 #[test]
 fn every_setting_is_a_known_key_and_every_known_key_a_setting() {
     let settings = serde_json::to_value(Settings {
-        channel: vec![Channel {
-            pattern: "a".into(),
-            client_events: ClientEvents::All,
-            history_len: None,
-            history_bytes: None,
-            history_age: None,
-        }],
+        channel: vec![Channel::of("a")],
         ..Settings::default()
     })
     .unwrap();

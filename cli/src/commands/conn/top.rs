@@ -165,8 +165,8 @@ fn people(top: &Top) -> String {
         ]
     });
     let header = [
-        "", "id", "gateway", "subject", "remote", "age", "channels", "waiting", "oldest", "dropped",
-        "gaps", "sent", "received",
+        "", "id", "gateway", "subject", "remote", "age", "channels", "waiting", "oldest", "dropped", "gaps",
+        "sent", "received",
     ];
     let listed = table(&header, &[5, 6, 7, 8, 9, 10, 11, 12], rows);
     format!(

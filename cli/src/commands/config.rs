@@ -82,3 +82,18 @@ fn people(file: &Path, settings: &Settings) -> String {
 fn is_set(value: &serde_json::Value) -> bool {
     !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted_back() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ringcast.example.toml");
+        let settings = settings::load_file(&example).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let pasted = folder.path().join("pasted.toml");
+        std::fs::write(&pasted, people(&example, &settings)).unwrap();
+        assert_eq!(settings::load_file(&pasted).unwrap(), settings);
+    }
+}

@@ -204,7 +204,7 @@ impl Gateway {
             return;
         }
         for (id, has, stream) in self.interest.streams(slot, topic) {
-            let mut from = from;
+            let (mut from, mut reason) = (from, reason);
             if reason == GapReason::EpochChanged && stream.epoch != *epoch {
                 *has = Offset(0);
                 *stream = Arc::new(Stream {
@@ -213,6 +213,10 @@ impl Gateway {
                 });
             } else if to > *has {
                 from = from.max(has.next());
+                // Whoever knows the epoch already only missed its beginning.
+                if reason == GapReason::EpochChanged {
+                    reason = GapReason::HistoryTrimmed;
+                }
             } else {
                 continue;
             }

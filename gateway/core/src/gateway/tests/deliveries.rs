@@ -73,3 +73,33 @@ fn an_owner_that_a_refusal_named_first_is_bound_to_for_every_topic_of_the_slot()
         ts-2 publish topics:matrix #1 event
     "#]]);
 }
+
+#[test]
+fn x7_an_epoch_changes_once_and_what_is_missing_of_its_beginning_is_history() {
+    let mut world = World::new();
+    world.open(1, Serializer::V2);
+    world.say(1, "['1','1','topics:matrix','phx_join',{'resume':true}]");
+    world.bound();
+    let gap = |epoch: &'static [u8]| v1::DeliverEntry {
+        slot: u32::from(table("ts-1", 1).slot_of(b"topics:matrix").0),
+        owner_epoch: 1,
+        topic: Bytes::from_static(b"topics:matrix"),
+        epoch: Bytes::from_static(epoch),
+        gap: Some(v1::Gap {
+            from: 1,
+            to: 4,
+            reason: v1::GapReason::EpochChanged.into(),
+        }),
+        ..Default::default()
+    };
+    for epoch in [b"e1", b"e2"] {
+        world.input(Input::Deliver(CallId(999), vec![gap(epoch)]));
+    }
+    world.check(expect![[r#"
+        1 > ["1","1","topics:matrix","phx_join",{"resume":true}]
+        ts-1 bind topics:matrix all joined [1] left []
+        1 < ["1","1","topics:matrix","phx_reply",{"status":"ok","response":{"epoch":"e1","offset":0,"recovered":false}}]
+        1 < ["1",null,"topics:matrix","gap",{"epoch":"e1","from":1,"to":4,"reason":"history_trimmed"}]
+        1 < ["1",null,"topics:matrix","gap",{"epoch":"e2","from":1,"to":4,"reason":"epoch_changed"}]
+    "#]]);
+}

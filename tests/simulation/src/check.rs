@@ -87,9 +87,10 @@ pub(crate) struct Checker {
     /// What was announced as missing to a gateway: (gateway, log) to ranges.
     gaps: BTreeMap<(Peer, u32), Vec<(u64, u64)>>,
     /// Where the publications of the delivery being handled stand.
-    arriving: BTreeMap<PubId, Place>,
+    /// A repeat that was taken for a new publish has several.
+    arriving: BTreeMap<PubId, Vec<Place>>,
     /// Where the publications stand that wait for clients without positions that read slowly.
-    waiting: BTreeMap<SessionId, VecDeque<(PubId, Option<Place>)>>,
+    waiting: BTreeMap<SessionId, VecDeque<(PubId, Vec<Place>)>>,
     sessions: BTreeMap<SessionId, (usize, u64)>,
     /// What topics of each family keep for certain.
     pub(crate) kept: [(&'static str, u64); 2],
@@ -436,7 +437,7 @@ impl Checker {
             for publication in &entry.publications {
                 if let Some(id) = PubId::parse(&publication.payload) {
                     let offset = publication.offset;
-                    self.arriving.insert(id, Place { log, offset });
+                    self.arriving.entry(id).or_default().push(Place { log, offset });
                 }
             }
         }
@@ -543,18 +544,24 @@ impl Checker {
     /// A publication is written for a session without positions.
     pub(crate) fn written(&mut self, session: SessionId, id: PubId) {
         if let Some(waiting) = self.waiting.get_mut(&session) {
-            waiting.push_back((id, self.arriving.get(&id).copied()));
+            waiting.push_back((id, self.arriving.get(&id).cloned().unwrap_or_default()));
         }
     }
 
     /// Where the copy stands that a client without positions receives.
-    pub(crate) fn received(&mut self, session: SessionId, id: PubId) -> Option<Place> {
+    pub(crate) fn received(&mut self, session: SessionId, id: PubId, last: Option<Place>) -> Option<Place> {
         self.delivered += 1;
-        let Some(waiting) = self.waiting.get_mut(&session) else {
-            return self.arriving.get(&id).copied();
+        let places = match self.waiting.get_mut(&session) {
+            None => self.arriving.get(&id).cloned(),
+            Some(waiting) => waiting
+                .pop_front()
+                .filter(|(written, _)| *written == id)
+                .map(|(_, at)| at),
         };
-        let (written, place) = waiting.pop_front()?;
-        place.filter(|_| written == id)
+        let places = places.unwrap_or_default();
+        let next =
+            |place: &&Place| last.is_none_or(|last| last.log != place.log || last.offset < place.offset);
+        places.iter().find(next).or(places.first()).copied()
     }
 
     /// Whether a channel that is joined since `joined` and has received `last` may receive `next`.

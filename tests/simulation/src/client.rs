@@ -246,6 +246,13 @@ impl Client {
     }
 
     fn join(&mut self, env: &mut Env, topic: usize) {
+        if self
+            .waiting
+            .values()
+            .any(|waiting| *waiting == Waiting::Leave(topic))
+        {
+            return;
+        }
         self.last_ref += 1;
         let reference = self.last_ref;
         let asked = self.ask(topic);

@@ -209,6 +209,15 @@ impl Log {
         self.epoch(log).map_or(0, |epoch| epoch.entries.len() as u64)
     }
 
+    /// Whether its slot has begun empty since the last publication that is known of it.
+    pub(super) fn is_lost(&self, log: u32, ownership: &Ownership) -> bool {
+        let Some(epoch) = self.epoch(log) else {
+            return false;
+        };
+        let last = epoch.entries.iter().rev().flatten().next();
+        last.is_some_and(|last| last.owner_epoch < ownership.fresh(epoch.slot))
+    }
+
     /// Whether a topic may be forgotten, and begin again, while nobody is joined.
     fn forgets(&self, topic: &[u8]) -> bool {
         self.forgetful

@@ -290,7 +290,7 @@ impl Client {
             (Place::At(_), None) => check.received_fleeting(session, &self.subject, id)?,
             (Place::Last(_), Some(_)) => return broken("X0", "a stock copy carries a ref"),
             (Place::Last(last), None) => {
-                let place = check.received(session, id);
+                let place = check.received(session, id, *last);
                 if fleeting {
                     return check.received_fleeting(session, &self.subject, id);
                 }

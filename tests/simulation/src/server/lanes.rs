@@ -120,12 +120,16 @@ impl Server {
                 self.pump(env, gateway);
             }
             _ => {
+                let room = task.lane.unanswered();
                 task.state = State::Sleeping;
                 let retry_us = u64::try_from(task.retry.as_micros()).unwrap_or(u64::MAX);
                 let pause = Duration::from_micros(env.random.below(retry_us + 1));
                 task.retry = (task.retry * 2).min(RETRY_MAX);
                 let timer = Timer::Lane(gateway.clone());
                 env.timer(self.base.life, self.base.clock, pause, timer);
+                for slot in room {
+                    self.tell(env, slot, Input::LaneRoom(gateway.clone()));
+                }
             }
         }
     }
@@ -138,10 +142,11 @@ impl Server {
                 topic,
                 cursor,
             },
-            Says::NoInterest(bind_seq) => Input::NoInterest {
+            Says::NoInterest { bind_seq, from } => Input::NoInterest {
                 gateway,
                 topic,
                 bind_seq,
+                from,
             },
             Says::Stale { owner_epoch, from } => Input::Stale {
                 gateway,

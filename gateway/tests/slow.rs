@@ -1,5 +1,10 @@
 //! Clients that read too slowly, over real sockets: what they are told, who names them, and that others do not notice.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy allows it in test functions, and not in what they share"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -59,7 +64,6 @@ impl Flood {
                 topic: topic.to_owned(),
                 event: "e".to_owned(),
                 payload: payload.clone().into(),
-                ..Default::default()
             };
             let reply = self.rpc.server_publish(publish).await.unwrap().into_inner();
             assert_eq!(reply.error, "");

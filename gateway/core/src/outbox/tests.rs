@@ -1,9 +1,10 @@
 mod model;
 
-use ringcast_proto::Epoch;
+use ringcast_proto::{Epoch, Topic};
 
 use super::*;
 use crate::phoenix::{Json, Serializer};
+use crate::route::SlowConsumer;
 
 const NOW: Millis = Millis(1);
 

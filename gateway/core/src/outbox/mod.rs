@@ -102,6 +102,7 @@ impl Outbox {
     ///
     /// Publications whose places share one stream (the same `Arc`) may be told as missing together, unless one of them that
     /// is written, or a gap of the owner's making, stands between.
+    #[inline]
     pub fn push(&mut self, frame: Bytes, place: Option<Place>, now: Millis) -> Pushed {
         if self.closing {
             return Pushed::Closing;
@@ -114,9 +115,15 @@ impl Outbox {
             Some(place) => What::Publication(place),
         };
         let first = self.put(frame, what, now);
-        if fits {
-            return if first { Pushed::First } else { Pushed::Queued };
+        match (fits, first) {
+            (true, true) => Pushed::First,
+            (true, false) => Pushed::Queued,
+            (false, _) => self.overflow(replay, now),
         }
+    }
+
+    #[cold]
+    fn overflow(&mut self, replay: bool, now: Millis) -> Pushed {
         if self.make_room(replay, now) {
             return Pushed::Shed;
         }
@@ -126,6 +133,7 @@ impl Outbox {
 
     /// Whether such a frame may be pushed without anything being left out for it.
     #[must_use]
+    #[inline]
     pub fn has_room(&self, frame_bytes: usize, place: Option<&Place>) -> bool {
         match place {
             Some(place) if place.sort == Sort::Missed => self.replay.takes(frame_bytes, REPLAY),

@@ -10,6 +10,8 @@ mod leases;
 mod log;
 mod ownership;
 mod seen;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};

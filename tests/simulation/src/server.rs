@@ -17,7 +17,7 @@ use std::time::Duration;
 use ringcast_proto::record::{NodeRecord, Role};
 use ringcast_proto::{Incarnation, NodeId, NodeRef, Slot, v1};
 use ringcast_ring::{Change, Planner, PlannerConfig, Refused, Revision, SlotTable, Snapshot};
-use ringcast_topic_server_core::{Input, Limits, Swap};
+use ringcast_topic_server_core::{Budget, Input, Limits, Swap};
 
 use self::calls::Answering;
 use self::lanes::LaneTask;
@@ -31,12 +31,16 @@ use crate::wire::{Answer, CallNumber, Life, Pending, Purpose, Request, Timer};
 
 /// A topic server's lease.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(2);
+/// Between two looks at what histories take.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How the servers of a run are set up.
 #[derive(Debug, Clone)]
 pub(crate) struct ServerConfig {
     /// Bounds.
     pub(crate) limits: Limits,
+    /// Bytes of histories; none: as many as they like.
+    pub(crate) history_memory: Option<usize>,
     /// Birth.
     pub(crate) planner: PlannerConfig,
 }
@@ -46,6 +50,7 @@ pub(crate) struct ServerConfig {
 pub(crate) struct Server {
     pub(crate) base: Base,
     limits: Limits,
+    budget: Option<Budget>,
     table: Option<Arc<SlotTable>>,
     slots: Vec<SlotTask>,
     lanes: BTreeMap<NodeRef, LaneTask>,
@@ -108,9 +113,13 @@ impl Server {
         };
         let entropy = env.random.bits();
         let base = Base::start(env, life, clock, id, record, LEASE_TTL);
+        if config.history_memory.is_some() {
+            env.timer(life, clock, MEMORY_INTERVAL, Timer::Memory);
+        }
         Server {
             base,
             limits: config.limits.clone(),
+            budget: config.history_memory.map(Budget::new),
             table: None,
             slots: Vec::new(),
             lanes: BTreeMap::new(),
@@ -175,6 +184,7 @@ impl Server {
                 self.touch_under_way = false;
                 self.touch_next(env);
             }
+            Timer::Memory => self.look_at_memory(env),
             Timer::Leaving => self.look_after_leaving(env),
             _ => {
                 let news = self.base.woken(env, timer);
@@ -215,6 +225,16 @@ impl Server {
             },
             Some(News::Left) => self.leaving = Leaving::Left,
         }
+    }
+
+    /// Mirrors `topic-server/src/memory.rs`.
+    fn look_at_memory(&mut self, env: &mut Env) {
+        let bytes = self.slots().map(|slot| slot.counts().history_bytes).sum();
+        let shed = self.budget.as_mut().and_then(|budget| budget.look(bytes));
+        if let Some(shed) = shed {
+            self.tell_all(env, &Input::Shed(shed));
+        }
+        env.timer(self.base.life, self.base.clock, MEMORY_INTERVAL, Timer::Memory);
     }
 
     fn made(&mut self, env: &mut Env, purpose: Purpose, outcome: Result<Revision, Refused>) {

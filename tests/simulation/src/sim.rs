@@ -116,6 +116,7 @@ impl Sim {
             .collect();
         let mut servers = ServerConfig {
             limits: swarm.limits(),
+            history_memory: swarm.history_memory,
             planner: PlannerConfig {
                 expect_topic_servers: Some(swarm.servers),
                 slots: swarm.slots,
@@ -128,7 +129,7 @@ impl Sim {
         plant(options.plant, &mut servers.limits, &mut gateways.limits);
         env.check.strict = swarm.is_calm();
         let kept = ["topics:", "room:"].map(|family| (family, swarm.kept(family)));
-        env.check.expect(swarm.ids, kept);
+        env.check.expect(swarm.remembered(), kept);
         let clients = (0..swarm.clients)
             .map(|number| Client::new(seed, number, swarm.temper, swarm.habits))
             .collect();

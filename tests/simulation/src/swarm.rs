@@ -82,6 +82,9 @@ const DEEDS: [Deed; 9] = [
     Deed::Abort,
 ];
 
+/// Where memory is short, ids that are younger than this are not forgotten.
+const IDS_SHED_AGE: Duration = Duration::from_secs(8);
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Swarm {
@@ -125,6 +128,8 @@ pub(crate) struct Swarm {
     pub(crate) history_rule: Option<(usize, Duration)>,
     /// Ids of publishes a topic remembers, and for how long.
     pub(crate) ids: (usize, Duration),
+    /// Bytes a topic server may hold of histories, if that is little.
+    pub(crate) history_memory: Option<usize>,
 }
 
 impl Swarm {
@@ -205,6 +210,7 @@ impl Swarm {
             slow_consumer: SlowConsumer::Gap,
             history_rule: None,
             ids: (10_000, Duration::from_secs(120)),
+            history_memory: None,
         };
         // Where nothing goes wrong nothing may be noticed, which is a stricter thing to check.
         if random.chance(120_000) {
@@ -224,7 +230,7 @@ impl Swarm {
             repeats: one_of(random, &[0, 50_000, 400_000]),
             aims: one_of(random, &[0, 150_000, 500_000]),
             shared_subjects: random.chance(500_000),
-            stalls: one_of(random, &[0, 0, 5_000, 30_000]),
+            stalls: one_of(random, &[0, 5_000, 30_000]),
             read_bytes_per_second: u64::from(one_of(random, &[0, 100, 600, 3_000])),
         };
         let policies = [
@@ -242,6 +248,8 @@ impl Swarm {
         let ids = [(10_000, 120), (10_000, 120), (10_000, 6), (60, 120)];
         let (ids, age_s) = *random.pick(&ids).unwrap_or(&(10_000, 120));
         self.ids = (ids, Duration::from_secs(age_s));
+        let memory = random.pick(&[8_000, 60_000]).copied();
+        self.history_memory = memory.filter(|_| random.chance(120_000));
     }
 
     /// What topic servers are bounded by.
@@ -262,10 +270,22 @@ impl Swarm {
         }
     }
 
+    /// How many ids a topic remembers for certain, and for how long.
+    #[must_use]
+    pub(crate) fn remembered(&self) -> (usize, Duration) {
+        let (ids, age) = self.ids;
+        match self.history_memory {
+            Some(_) => (ids, age.min(IDS_SHED_AGE)),
+            None => (ids, age),
+        }
+    }
+
     /// How many publications a topic keeps for certain, however old the oldest is in a run.
     #[must_use]
     pub(crate) fn kept(&self, topic: &str) -> u64 {
         let len = match self.history_rule {
+            // Whatever is idle may go.
+            _ if self.history_memory.is_some() => 0,
             Some((len, age)) if topic.starts_with("room:") => {
                 if age < Duration::from_secs(60) {
                     0
@@ -300,8 +320,8 @@ impl fmt::Display for Swarm {
         )?;
         writeln!(
             f,
-            "{:?}, slow members of room:* {:?}, history of room:* {:?}, ids {:?}",
-            self.habits, self.slow_consumer, self.history_rule, self.ids
+            "{:?}, slow members of room:* {:?}, history of room:* {:?}, ids {:?}, memory {:?}",
+            self.habits, self.slow_consumer, self.history_rule, self.ids, self.history_memory
         )?;
         writeln!(f, "faults every {} ms: {:?}", self.fault_pause_ms, self.faults)?;
         write!(f, "deeds every {} ms: {:?}", self.deed_pause_ms, self.deeds)
@@ -333,6 +353,8 @@ mod tests {
             resuming > 300 && repeating > 150 && slow > 100 && short > 100,
             "{resuming} {repeating} {slow} {short}"
         );
+        let memory = count(&|swarm| swarm.history_memory.is_some());
+        assert!(memory > 30, "{memory} seeds with little memory");
         let stock = habits(&|habits| habits.resuming < 1_000_000);
         assert!(stock > 300, "{stock} seeds with clients that ask for nothing");
     }

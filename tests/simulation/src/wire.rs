@@ -137,6 +137,8 @@ pub(crate) enum Timer {
     ReadOn(SessionId),
     /// A connection that was closed is no more.
     Gone(SessionId),
+    /// A topic server looks at what its histories take.
+    Memory,
     /// A leaving server looks whether it may go.
     Leaving,
 }

@@ -5,12 +5,22 @@ use super::*;
 const FIRST: PubId = PubId { client: 1, number: 1 };
 const SECOND: PubId = PubId { client: 1, number: 2 };
 const JOINED: Time = Time(10);
+const SESSION: u64 = 7;
+const CONNECTION: u64 = 70;
 
 /// A log in which both were published after somebody joined.
 fn log() -> Log {
     let mut log = Log::default();
-    log.invoked(Time(20), FIRST, "a");
-    log.invoked(Time(30), SECOND, "a");
+    for (at, id) in [(20, FIRST), (30, SECOND)] {
+        let invoked = Invoked {
+            id,
+            topic: "a",
+            aim: Aim::All,
+            key: None,
+        };
+        log.invoked(Time(at), invoked);
+        log.sent(id, CONNECTION, at);
+    }
     log
 }
 
@@ -22,9 +32,10 @@ fn append(log: &mut Log, epoch: &'static str, offset: u64, id: PubId) -> Result<
         epoch: Bytes::from_static(epoch.as_bytes()),
         offset,
         id,
-        session: Some(7),
+        session: Some((SESSION, CONNECTION)),
     };
-    log.append(append, &Ownership::default()).map_err(|(of, _)| of)
+    log.append(Time(40), append, &Ownership::default())
+        .map_err(|(of, _)| of)
 }
 
 fn at(log: u32, offset: u64) -> Place {
@@ -32,7 +43,7 @@ fn at(log: u32, offset: u64) -> Place {
 }
 
 fn follows(log: &Log, last: Option<Place>, next: Place) -> bool {
-    log.follows(JOINED, last, next, |_, _| false, &Ownership::default())
+    log.follows((JOINED, 1), last, next, |_, _| false, &Ownership::default())
         .is_ok()
 }
 
@@ -69,19 +80,19 @@ fn a_hole_a_repeat_and_a_step_back_are_found() {
     assert!(!follows(&log, Some(at(0, 2)), at(0, 2)), "a repeat");
     assert!(!follows(&log, Some(at(1, 1)), at(0, 1)), "an older epoch");
     let gap = |_, offset| offset == 1;
-    let explained = log.follows(JOINED, None, at(0, 2), gap, &Ownership::default());
+    let explained = log.follows((JOINED, 1), None, at(0, 2), gap, &Ownership::default());
     assert_eq!(explained, Ok(()));
 }
 
 #[test]
 fn what_was_acknowledged_and_is_not_there_is_found() {
     let mut log = log();
-    assert!(log.answered(Time(40), SECOND, true).is_err(), "committed nowhere");
+    assert!(log.answered(SECOND, true).is_err(), "committed nowhere");
     append(&mut log, "e", 1, FIRST).unwrap();
-    log.answered(Time(40), FIRST, true).unwrap();
+    log.answered(FIRST, true).unwrap();
     let mut log = self::log();
     append(&mut log, "e", 1, FIRST).unwrap();
-    log.answered(Time(40), FIRST, true).unwrap();
+    log.answered(FIRST, true).unwrap();
     let lost = |epoch: &'static str, head| {
         let heads = [("a".to_owned(), (Bytes::from_static(epoch.as_bytes()), head))].into();
         let broken = log.at_rest(&heads, &Ownership::default(), Time(u64::MAX));

@@ -32,6 +32,9 @@ const BATCH_LEN: usize = 512;
 /// How often silent and slow connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Room for so many effects is kept from turn to turn.
+const EFFECTS_KEPT: usize = 16 * 1024;
+
 /// Writes to sockets between two looks at whether other tasks of this thread want to run.
 const WRITES_PER_TURN: usize = 64;
 
@@ -228,6 +231,10 @@ impl State {
                     self.publishing.remove(&call).map(|waiter| waiter.send(answer));
                 }
             }
+        }
+        if effects.capacity() > EFFECTS_KEPT {
+            // Hundreds of thousands may come of one burst, which are no measure of the next turn.
+            effects.shrink_to(EFFECTS_KEPT);
         }
         self.effects = effects;
     }

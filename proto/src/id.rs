@@ -207,7 +207,7 @@ impl OwnerEpoch {
     /// The next owner's.
     #[must_use]
     pub fn next(self) -> OwnerEpoch {
-        OwnerEpoch(self.0 + 1)
+        OwnerEpoch(self.0.saturating_add(1))
     }
 }
 
@@ -215,7 +215,7 @@ impl Offset {
     /// The one after.
     #[must_use]
     pub fn next(self) -> Offset {
-        Offset(self.0 + 1)
+        Offset(self.0.saturating_add(1))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, MESSAGE_BYTES_MAX};
 use ringcast_proto::v1::gateway_client::GatewayClient;
-use ringcast_proto::{NodeRef, v1};
+use ringcast_proto::{NodeRef, Slot, v1};
 use ringcast_topic_server_core::Input;
 use ringcast_topic_server_core::lane::{Answered, Exception, Full, Lane, Says};
 use tokio::sync::Notify;
@@ -153,6 +153,8 @@ impl Task {
                         self.tell_slots(answered).await;
                     }
                     Err(reason) => {
+                        let room = self.inner.lane().lane.unanswered();
+                        self.tell_room(room).await;
                         failures += 1;
                         if failures == SILENT {
                             tracing::warn!(gateway = %self.gateway, reason, "gateway does not answer, its lane waits");
@@ -205,10 +207,11 @@ impl Task {
                     topic,
                     cursor,
                 },
-                Says::NoInterest(bind_seq) => Input::NoInterest {
+                Says::NoInterest { bind_seq, from } => Input::NoInterest {
                     gateway,
                     topic,
                     bind_seq,
+                    from,
                 },
                 Says::Stale { owner_epoch, from } => Input::Stale {
                     gateway,
@@ -221,7 +224,11 @@ impl Task {
                 slot.tell(input).await;
             }
         }
-        for slot in answered.room {
+        self.tell_room(answered.room).await;
+    }
+
+    async fn tell_room(&self, room: Vec<Slot>) {
+        for slot in room {
             if let Some(slot) = self.shared.slot(slot) {
                 slot.tell(Input::LaneRoom(self.gateway.clone())).await;
             }

@@ -5,6 +5,7 @@
 //! Leaves out: what a session makes of the answer (`gateway::resume`), and deadlines, which are the joins'.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use ringcast_proto::v1::{self, FetchStatus, Publication};
@@ -43,8 +44,11 @@ pub(crate) struct Fetched {
 #[derive(Debug, Default)]
 pub(crate) struct Fetching {
     topics: BTreeMap<Slot, BTreeMap<Topic, Waiting>>,
-    /// Slots with topics to ask for that are not asked for already.
-    ready: BTreeMap<Slot, BTreeSet<Topic>>,
+    /// Topics to ask for that are not asked for already.
+    ready: BTreeSet<(Slot, Topic)>,
+    /// The last one that was told of. The next round begins behind it, since an answer has room for a few that are popular and
+    /// the others must have their turn.
+    last: Option<(Slot, Topic)>,
     not_before: BTreeMap<Slot, (Millis, u32)>,
     calls: BTreeMap<CallId, Call>,
     lanes: Lanes,
@@ -144,14 +148,23 @@ impl Fetching {
             return;
         }
         let mut batches: BTreeMap<NodeRef, (Call, Vec<v1::Fetch>)> = BTreeMap::new();
-        for (&slot, topics) in &mut self.ready {
-            let Some((to, owner_epoch)) = owners.owner(slot) else {
+        let last = self.last.as_ref();
+        let behind = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let first = self.ready.range::<(Slot, Topic), _>(behind);
+        let up_to = |last| {
+            self.ready
+                .range::<(Slot, Topic), _>((Bound::Unbounded, Bound::Included(last)))
+        };
+        let then = last.into_iter().flat_map(up_to);
+        let mut asked = Vec::new();
+        for (slot, topic) in first.chain(then) {
+            let Some((to, owner_epoch)) = owners.owner(*slot) else {
                 continue;
             };
             let Some(free_at) = self.lanes.free_at(&to) else {
                 continue;
             };
-            let pause = self.not_before.get(&slot).map_or(Millis(0), |(at, _)| *at);
+            let pause = self.not_before.get(slot).map_or(Millis(0), |(at, _)| *at);
             let at = free_at.max(pause);
             if at > now {
                 self.retry_at = Some(self.retry_at.map_or(at, |first| first.min(at)));
@@ -169,25 +182,25 @@ impl Fetching {
                     Vec::new(),
                 )
             });
-            while fetches.len() < CALL_TOPICS_MAX {
-                let Some(topic) = topics.pop_first() else { break };
-                let waiting = self
-                    .topics
-                    .get_mut(&slot)
-                    .and_then(|topics| topics.get_mut(&topic));
-                let Some(after) = waiting.and_then(|waiting| waiting.ask(call.id)) else {
-                    continue;
-                };
-                fetches.push(v1::Fetch {
-                    slot: u32::from(slot.0),
-                    owner_epoch: owner_epoch.0,
-                    topic: Bytes::copy_from_slice(topic.as_bytes()),
-                    after: Some(after),
-                });
-                call.topics.push((slot, topic));
+            if fetches.len() >= CALL_TOPICS_MAX {
+                continue;
             }
+            let waiting = self.topics.get_mut(slot).and_then(|topics| topics.get_mut(topic));
+            asked.push((*slot, topic.clone()));
+            let Some(after) = waiting.and_then(|waiting| waiting.ask(call.id)) else {
+                continue;
+            };
+            fetches.push(v1::Fetch {
+                slot: u32::from(slot.0),
+                owner_epoch: owner_epoch.0,
+                topic: Bytes::copy_from_slice(topic.as_bytes()),
+                after: Some(after),
+            });
+            call.topics.push((*slot, topic.clone()));
         }
-        self.ready.retain(|_, topics| !topics.is_empty());
+        for topic in asked {
+            self.ready.remove(&topic);
+        }
         for (call, fetches) in batches.into_values().filter(|(_, fetches)| !fetches.is_empty()) {
             self.lanes.take(&call.to, call.id);
             effects.push(Effect::Fetch(call.id, call.to.clone(), fetches));
@@ -230,6 +243,7 @@ impl Fetching {
                 Some((head, publications)) => {
                     let sessions = self.take_asked(call, slot, &topic);
                     self.requeue(slot, &topic);
+                    self.last = Some((slot, topic.clone()));
                     fetched.push(Fetched {
                         slot,
                         topic,
@@ -312,16 +326,11 @@ impl Fetching {
         let Some(waiting) = topics.get(topic) else { return };
         if !waiting.next.is_empty() {
             if waiting.call.is_none() {
-                self.ready.entry(slot).or_default().insert(topic.clone());
+                self.ready.insert((slot, topic.clone()));
             }
             return;
         }
-        if let Some(ready) = self.ready.get_mut(&slot) {
-            ready.remove(topic);
-            if ready.is_empty() {
-                self.ready.remove(&slot);
-            }
-        }
+        self.ready.remove(&(slot, topic.clone()));
         if waiting.asked.is_empty() {
             topics.remove(topic);
             if topics.is_empty() {
@@ -336,11 +345,14 @@ impl Waiting {
     /// and an answer speaks of one only.
     fn ask(&mut self, call: CallId) -> Option<v1::Position> {
         let (epoch, _) = self.next.values().next()?.clone();
-        for (session, after) in std::mem::take(&mut self.next) {
-            if after.0 == epoch && self.asked.len() < CALL_SESSIONS_MAX {
+        let same = self.next.iter().filter(|(_, (of, _))| *of == epoch);
+        let asked: Vec<SessionId> = same
+            .map(|(session, _)| *session)
+            .take(CALL_SESSIONS_MAX)
+            .collect();
+        for session in asked {
+            if let Some(after) = self.next.remove(&session) {
                 self.asked.insert(session, after);
-            } else {
-                self.next.insert(session, after);
             }
         }
         self.call = Some(call);
@@ -349,5 +361,51 @@ impl Waiting {
             epoch: epoch.to_bytes(),
             offset: offset.0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::table::{server, table_of};
+
+    #[test]
+    fn a_topic_that_few_wait_for_has_its_turn_while_others_fill_every_answer() {
+        let mut owners = Owners::default();
+        owners.replace(Arc::new(table_of(4, &server("ts-1"), 1)));
+        let (mut fetching, mut jitter, mut calls) = (Fetching::default(), Jitter::new(1), 0);
+        let at = || (Epoch::parse(b"e").unwrap(), Offset(0));
+        let topic = |name: &str| Topic::parse(name.as_bytes()).unwrap();
+        for (number, popular) in ["a", "b", "c"].into_iter().enumerate() {
+            for session in 0..1_000 {
+                let session = SessionId(number as u64 * 1_000 + session);
+                fetching.want(Slot(0), &topic(popular), session, at());
+            }
+        }
+        fetching.want(Slot(3), &topic("quiet"), SessionId(1_000_000), at());
+        let mut told = Vec::new();
+        while fetching.busy() {
+            let mut effects = Vec::new();
+            fetching.flush(&owners, Millis(1), &mut calls, &mut effects);
+            let Some(Effect::Fetch(call, _, fetches)) = effects.pop() else {
+                panic!("sessions wait, and nothing is asked")
+            };
+            // One message has room for three of these.
+            let outcomes = fetches.iter().take(3).map(|_| v1::FetchOutcome {
+                owner_epoch: 1,
+                ..v1::FetchOutcome::default()
+            });
+            let answer = v1::FetchAnswer {
+                incarnation: 1,
+                outcomes: outcomes.collect(),
+            };
+            let fetched = fetching.answered(call, Ok(answer), &mut owners, Millis(1), &mut jitter);
+            told.extend(fetched.into_iter().map(|fetched| fetched.topic));
+        }
+        let turn = told.iter().position(|told| *told == topic("quiet"));
+        assert!(turn.is_some_and(|turn| turn < 8), "{turn:?}");
+        assert_eq!(told.len(), 1 + 3 * 1_000_usize.div_ceil(CALL_SESSIONS_MAX));
     }
 }

@@ -80,6 +80,8 @@ pub enum Sort {
     Live,
     /// A publication that was missed and comes again: as much as a join may recover goes beyond the outbox's own bound.
     Missed,
+    /// A publication without an offset: it may be left out, and no gap could tell of it.
+    Fleeting,
     /// A gap of the owner's making, up to this offset. It may not be left out.
     Gap,
 }

@@ -210,7 +210,7 @@ fn regroup(topic: &mut Topic, from: &NodeRef, bind: &Bind) {
         None => (topic.head, false),
     };
     let mut members = bind.joined.clone();
-    let mut lagging = false;
+    let (mut began, mut lagging) = (sent, false);
     // Its place is kept, for most binds put a group there again.
     if let Some(group) = topic.groups.get_mut(from).map(std::mem::take) {
         lagging = group.lagging;
@@ -220,6 +220,7 @@ fn regroup(topic: &mut Topic, from: &NodeRef, bind: &Bind) {
             if !from_other_epoch {
                 sent = sent.min(group.sent);
             }
+            began = group.began;
             members = group.members;
             for session in &bind.left {
                 members.remove(session);
@@ -239,6 +240,7 @@ fn regroup(topic: &mut Topic, from: &NodeRef, bind: &Bind) {
         seq: bind.seq,
         members,
         sent,
+        began,
         lagging,
         from_other_epoch,
     };

@@ -29,17 +29,21 @@ impl Slot {
             return;
         };
         if let Some(group) = topic.groups.get_mut(gateway) {
-            group.sent = group.sent.min(from.offset);
+            group.back_to(from.offset);
         }
     }
 
-    pub(crate) fn no_interest(&mut self, gateway: &NodeRef, name: &TopicName, bind_seq: u64) {
+    pub(crate) fn no_interest(&mut self, gateway: &NodeRef, name: &TopicName, bind_seq: u64, from: &Cursor) {
         let Some(topic) = self.touch(name.as_str()) else {
             return;
         };
-        if let Some(group) = topic.groups.get(gateway)
-            && group.seq <= bind_seq
-        {
+        let Some(group) = topic.groups.get(gateway) else {
+            return;
+        };
+        if group.seq > bind_seq {
+            // It was overtaken by a bind, whose members are owed what the gateway had nobody for.
+            self.unsent(gateway, name, from);
+        } else {
             // Not `bind_seq`: binds of other topics with lower numbers may be on their way.
             let (seq, bytes) = (group.seq, topic.name.clone());
             let dropped = topic.groups.remove(gateway);
@@ -61,7 +65,7 @@ impl Slot {
         else {
             return;
         };
-        group.sent = group.sent.min(from.offset);
+        group.back_to(from.offset);
         group.lagging = true;
         self.lagging.entry(gateway).or_default().insert(name);
     }

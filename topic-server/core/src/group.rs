@@ -15,6 +15,8 @@ pub(crate) struct Group {
     pub(crate) members: SmallMap<SessionId, Bytes>,
     /// The cursor: the last offset handed to the gateway's lane.
     pub(crate) sent: Offset,
+    /// Where the group began: its members have no claim to what came before.
+    pub(crate) began: Offset,
     /// The lane was full: nothing is handed to it until it says there is room.
     pub(crate) lagging: bool,
     /// The gateway's own cursor was of another epoch, so a hole before the first publication is of that making.
@@ -22,6 +24,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// What followed `offset` has to go out again, as far as it is for this group.
+    pub(crate) fn back_to(&mut self, offset: Offset) {
+        self.sent = self.sent.min(offset.max(self.began));
+    }
+
     /// Why publications that are no longer there are missing.
     pub(crate) fn gap_reason(&self) -> GapReason {
         if self.from_other_epoch && self.sent == Offset(0) {

@@ -9,6 +9,9 @@ use ringcast_proto::{Millis, Offset};
 
 use crate::limits::Keep;
 
+/// Room for so many is not worth giving back.
+const SMALL_LEN: usize = 64;
+
 /// What a publication weighs besides its bytes, so that a million empty ones are not free.
 const OVERHEAD_BYTES: usize = 96;
 
@@ -54,9 +57,13 @@ impl History {
             let by_rule = !self.is_over(keep) && age < keep.age_max;
             let for_repair = age < keep.repair_age_max && self.bytes <= keep.repair_bytes_max;
             if by_rule || for_repair {
-                return;
+                break;
             }
             self.drop_oldest();
+        }
+        // The room that a burst took is given back once it is mostly empty.
+        if self.kept.capacity() > 4 * self.kept.len().max(SMALL_LEN) {
+            self.kept.shrink_to(2 * self.kept.len());
         }
     }
 

@@ -21,6 +21,9 @@ const MSG_ID_BYTES_MAX: usize = 128;
 /// What an id takes besides its bytes: its place in the order, in the tree, and an allocation.
 const OVERHEAD_BYTES: usize = 128;
 
+/// Room for so many is not worth giving back.
+const SMALL_LEN: usize = 64;
+
 /// How soon [`PlantedBug::DedupForgetsEarly`] forgets.
 const EARLY: usize = 16;
 
@@ -115,6 +118,10 @@ impl Ids {
             .is_some_and(|kept| now.since(kept.at) >= age_max)
         {
             self.drop_oldest();
+        }
+        // The room that a burst took is given back once it is mostly empty.
+        if self.kept.capacity() > 4 * self.kept.len().max(SMALL_LEN) {
+            self.kept.shrink_to(2 * self.kept.len());
         }
     }
 

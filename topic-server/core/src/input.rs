@@ -128,6 +128,8 @@ pub enum Input {
         topic: Topic,
         /// Its bind counter when it said so. A group bound later than this stays.
         bind_seq: u64,
+        /// The epoch and the offset the entry went on from: a group that stays has nothing after it.
+        from: Cursor,
     },
     /// A gateway refused an entry, since it has seen a higher owner_epoch than the one the entry was sent under.
     Stale {

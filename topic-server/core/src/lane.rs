@@ -46,8 +46,13 @@ pub struct Exception {
 pub enum Says {
     /// It has everything up to here and wants what follows.
     NeedFrom(Cursor),
-    /// Nobody there is joined, as of this bind.
-    NoInterest(u64),
+    /// Nobody there is joined.
+    NoInterest {
+        /// As of this bind.
+        bind_seq: u64,
+        /// What the entry went on from: who was joined by a later bind has nothing after it.
+        from: Cursor,
+    },
     /// It has seen this higher owner_epoch.
     Stale {
         /// The one it has seen.
@@ -138,8 +143,6 @@ impl Lane {
 
     /// The call to make: the one that has no answer yet, or else the next batch of what waits. None when nothing does.
     pub fn next_call(&mut self) -> Option<&[DeliverEntry]> {
-        // The call without an answer may have arrived, and what has no offset comes at most once.
-        self.out.retain(|entry| entry.unsequenced.is_empty());
         if self.out.is_empty() {
             let mut bytes = 0;
             while let Some(next) = self.waiting.front() {
@@ -174,6 +177,13 @@ impl Lane {
         self.out.push(entry);
     }
 
+    /// The call got no answer in time, and may have arrived all the same. It is made again, but for what has no offset, which
+    /// comes at most once. Slots that were refused, and may try again.
+    pub fn unanswered(&mut self) -> Vec<Slot> {
+        self.out.retain(|entry| entry.unsequenced.is_empty());
+        self.room()
+    }
+
     /// The call was answered. What the answer says of entries that do not exist is ignored.
     pub fn answered(&mut self, answer: &DeliverAnswer) -> Answered {
         let out = std::mem::take(&mut self.out);
@@ -191,15 +201,20 @@ impl Lane {
             // under a higher owner_epoch than the one that is stale.
             let up_to = match exception.says {
                 Says::Stale { .. } => refused,
-                Says::NeedFrom(_) | Says::NoInterest(_) => u64::MAX,
+                Says::NeedFrom(_) | Says::NoInterest { .. } => u64::MAX,
             };
             self.forget(&exception.topic, up_to);
             answered.exceptions.push(exception);
         }
-        if self.waiting_bytes <= self.limits.lane_bytes_max / 2 {
-            answered.room = std::mem::take(&mut self.refused).into_iter().collect();
-        }
+        answered.room = self.room();
         answered
+    }
+
+    fn room(&mut self) -> Vec<Slot> {
+        if self.waiting_bytes > self.limits.lane_bytes_max / 2 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.refused).into_iter().collect()
     }
 
     /// How many bytes wait.
@@ -238,6 +253,7 @@ impl Waiting {
             (None, None) => last.prev_offset,
         };
         next.gap.is_none()
+            && last.bind_seq == next.bind_seq
             && end == next.prev_offset
             && last.owner_epoch == next.owner_epoch
             && last.epoch == next.epoch
@@ -269,16 +285,21 @@ fn slot_of(entry: &DeliverEntry) -> Slot {
 
 /// None where the exception makes no sense: the entry's topic goes on, and the gateway will say so again.
 fn read(entry: &DeliverEntry, exception: &DeliverException, bind_seq: u64) -> Option<Exception> {
+    let from = || {
+        let epoch = Epoch::parse(&entry.epoch).ok()?;
+        let offset = Offset(entry.prev_offset);
+        Some(Cursor { epoch, offset })
+    };
     let says = match DeliverStatus::try_from(exception.status).ok()? {
         DeliverStatus::Unspecified => return None,
         DeliverStatus::NeedFrom => Says::NeedFrom(Cursor::parse(exception.cursor.as_ref()?).ok()?),
-        DeliverStatus::NoInterest => Says::NoInterest(bind_seq),
+        DeliverStatus::NoInterest => Says::NoInterest {
+            bind_seq,
+            from: from()?,
+        },
         DeliverStatus::Stale => Says::Stale {
             owner_epoch: OwnerEpoch(exception.owner_epoch),
-            from: Cursor {
-                epoch: Epoch::parse(&entry.epoch).ok()?,
-                offset: Offset(entry.prev_offset),
-            },
+            from: from()?,
         },
     };
     Some(Exception {
@@ -390,10 +411,12 @@ mod tests {
         lane.push(fleeting.clone()).unwrap();
         lane.push(entry("c", 0, 1)).unwrap();
         assert_eq!(topics(lane.next_call()), ["a", "b", "c"]);
-        assert_eq!(topics(lane.next_call()), ["a", "c"], "it was not answered");
+        lane.unanswered();
+        assert_eq!(topics(lane.next_call()), ["a", "c"]);
         lane.answered(&DeliverAnswer::default());
         lane.push(fleeting).unwrap();
         assert_eq!(topics(lane.next_call()), ["b"]);
+        lane.unanswered();
         lane.push(entry("d", 0, 1)).unwrap();
         assert_eq!(
             topics(lane.next_call()),
@@ -496,5 +519,34 @@ mod tests {
         assert_eq!(answered.exceptions[0].says, says);
         assert_eq!(call(&mut lane), [("a".into(), 5, 1)]);
         assert_eq!(lane.next_call().unwrap()[0].owner_epoch, 2);
+    }
+
+    #[test]
+    fn a_slot_that_was_refused_has_room_again_though_nothing_that_waited_may_be_sent_twice() {
+        let fleeting = |slot| DeliverEntry {
+            slot,
+            topic: Bytes::from(format!("t{slot}")),
+            unsequenced: vec![UnsequencedPublication {
+                publication: Some(Publication {
+                    payload: vec![0; 600].into(),
+                    ..Publication::default()
+                }),
+                to: Vec::new(),
+            }],
+            ..DeliverEntry::default()
+        };
+        let mut lane = Lane::new(Limits {
+            lane_bytes_max: 1_000,
+            ..Limits::default()
+        });
+        lane.push(fleeting(1)).unwrap();
+        lane.next_call().unwrap();
+        lane.push(fleeting(2)).unwrap();
+        assert!(lane.push(fleeting(1)).is_err());
+        assert_eq!(lane.unanswered(), [], "it is as full as before");
+        lane.next_call().unwrap();
+        assert_eq!(lane.unanswered(), [Slot(1)]);
+        assert_eq!(lane.next_call(), None, "at most once");
+        assert!(lane.push(fleeting(1)).is_ok());
     }
 }

@@ -165,7 +165,8 @@ impl Slot {
                 gateway,
                 topic,
                 bind_seq,
-            } => self.no_interest(&gateway, &topic, bind_seq),
+                from,
+            } => self.no_interest(&gateway, &topic, bind_seq, &from),
             Input::Stale {
                 gateway,
                 topic,

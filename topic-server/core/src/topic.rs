@@ -168,6 +168,7 @@ fn next_entry(group: &mut Group, head: Offset, history: &History, limits: &Limit
     );
     DeliverEntry {
         prev_offset,
+        bind_seq: group.seq,
         gap,
         publications,
         ..DeliverEntry::default()

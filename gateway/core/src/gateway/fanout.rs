@@ -138,7 +138,7 @@ impl Gateway {
                     member.stream.as_ref(),
                     member.has,
                 );
-                encoded.write(id, member, Sort::Live, &mut self.counts, effects);
+                encoded.write(id, member, Sort::Fleeting, &mut self.counts, effects);
             };
             if named {
                 for id in sent.to.iter().map(|&id| SessionId(id)) {
@@ -239,7 +239,7 @@ impl<'a> Encoded<'a> {
                 continue;
             };
             counts.deliveries += 1;
-            effects.push(match stream.filter(|_| sequenced) {
+            effects.push(match stream {
                 None => Effect::Write(session, frame.clone()),
                 Some(stream) => {
                     let place = Place {

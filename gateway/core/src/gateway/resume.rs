@@ -119,7 +119,7 @@ impl Gateway {
         let since = since.or_else(|| (head >= passed).then(Vec::new))?;
         let first = fetched.publications.first();
         Some(Tail {
-            after: first.map_or(*head, |first| Offset(first.offset - 1)),
+            after: first.map_or(*head, |first| Offset(first.offset.saturating_sub(1))),
             to: *passed.max(head),
             publications: fetched.publications.iter().cloned().chain(since).collect(),
         })

@@ -66,7 +66,7 @@ impl Interest {
         let known = match &wanted.cursor {
             Some((known, offset)) if *known == epoch => *offset,
             // A delivery from a group of before the last leave: those who joined since have not asked for it.
-            None if wanted.in_flight.is_none() => {
+            None if !wanted.asked_for(entry.bind_seq) => {
                 return Passed::On {
                     epoch,
                     admitted,

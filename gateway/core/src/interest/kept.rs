@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use ringcast_proto::Offset;
 use ringcast_proto::v1::Publication;
 
@@ -11,6 +12,9 @@ use ringcast_proto::v1::Publication;
 const LEN_MAX: usize = 4096;
 /// As much as a join may recover.
 const BYTES_MAX: usize = 1024 * 1024;
+
+/// What a publication takes besides its bytes.
+const OVERHEAD_BYTES: usize = 128;
 
 /// The last publications up to the cursor.
 #[derive(Debug)]
@@ -35,7 +39,12 @@ impl Kept {
     pub(super) fn push(&mut self, publications: &[Publication]) {
         for publication in publications {
             self.bytes += size(publication);
-            self.publications.push_back(publication.clone());
+            // Copied: a slice of a few bytes would keep all of the call that it came in.
+            self.publications.push_back(Publication {
+                event: Bytes::copy_from_slice(&publication.event),
+                payload: Bytes::copy_from_slice(&publication.payload),
+                ..publication.clone()
+            });
         }
         while self.bytes > BYTES_MAX || self.publications.len() > LEN_MAX {
             let Some(oldest) = self.publications.pop_front() else {
@@ -58,5 +67,5 @@ impl Kept {
 }
 
 fn size(publication: &Publication) -> usize {
-    publication.event.len() + publication.payload.len()
+    publication.event.len() + publication.payload.len() + OVERHEAD_BYTES
 }

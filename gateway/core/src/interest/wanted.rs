@@ -158,6 +158,12 @@ impl Wanted {
         Admitted { joined, known }
     }
 
+    /// Whether what a group of this bind is sent is for those who are joining. 0: of a build that does not say.
+    pub(super) fn asked_for(&self, bind_seq: u64) -> bool {
+        let in_flight = self.in_flight.as_ref();
+        in_flight.is_some_and(|sent| bind_seq == 0 || sent.seq <= bind_seq)
+    }
+
     /// The cursor is of another epoch now. Where somebody was told of the one before, from where on they go.
     pub(super) fn begin_anew(&mut self, epoch: Epoch, offset: Offset) {
         self.cursor = Some((epoch, offset));

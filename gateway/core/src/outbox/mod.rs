@@ -30,8 +30,8 @@ pub const BYTES_MAX: usize = 1024 * 1024;
 pub const FRAMES_MAX: usize = 1000;
 /// Most bytes of replays: with the rest 4 MiB a connection.
 pub const REPLAY_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// Most frames of replays: thirty joins that missed as much as may be recovered.
-pub const REPLAY_FRAMES_MAX: usize = 9000;
+/// Most frames of replays: all channels of a connection that missed as many as may be recovered.
+pub const REPLAY_FRAMES_MAX: usize = 30_000;
 /// Longest time a frame waits.
 pub const AGE_MAX: Duration = Duration::from_secs(10);
 /// A client that loses publications has to catch up within this time.

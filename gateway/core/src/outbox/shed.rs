@@ -10,12 +10,16 @@ use bytes::Bytes;
 use ringcast_proto::{Millis, Offset};
 
 use super::{AGE_MAX, Gap, Held, Kind, LIVE, Lost, Outbox, REPLAY, Waiting, What};
-use crate::place::{Place, Stream};
+use crate::place::{Place, Sort, Stream};
 use crate::route::SlowConsumer;
 
 /// A stream is where it is: two `Arc`s are two streams, however alike.
 fn id(stream: &Arc<Stream>) -> usize {
     Arc::as_ptr(stream).addr()
+}
+
+fn is(place: &Place, policy: SlowConsumer) -> bool {
+    place.stream.slow_consumer == policy
 }
 
 impl Outbox {
@@ -32,9 +36,17 @@ impl Outbox {
                 held.remove(waiting.bytes.len());
             }
         }
-        self.mark_oldest(&mut out, kind, &mut held, bound.eighths(4), SlowConsumer::Gap);
+        let goal = bound.eighths(4);
+        // First what nobody was promised.
+        let fleeting = |place: &Place| place.sort == Sort::Fleeting;
+        self.mark_oldest(&mut out, kind, &mut held, goal, fleeting);
+        self.mark_oldest(&mut out, kind, &mut held, goal, |place| {
+            is(place, SlowConsumer::Gap)
+        });
         if !held.is_within(bound.eighths(7)) {
-            self.mark_oldest(&mut out, kind, &mut held, bound.eighths(4), SlowConsumer::Latest);
+            self.mark_oldest(&mut out, kind, &mut held, goal, |place| {
+                is(place, SlowConsumer::Latest)
+            });
         }
         if !held.is_within(bound.eighths(7)) {
             return false;
@@ -49,7 +61,7 @@ impl Outbox {
         let mut is_due = false;
         for (index, waiting) in self.waiting.iter().enumerate() {
             let age = now.since(waiting.since);
-            if self.may_go(index, SlowConsumer::Gap) {
+            if self.may_go(index, |place| is(place, SlowConsumer::Gap)) {
                 out[index] = age > AGE_MAX / 2;
             }
             // One that was begun stays, and shows how late those behind it are.
@@ -63,12 +75,10 @@ impl Outbox {
         sheds
     }
 
-    /// Whether this one may be left out under `policy`.
-    fn may_go(&self, index: usize, policy: SlowConsumer) -> bool {
+    /// Whether this one may be left out, if it is `meant`.
+    fn may_go(&self, index: usize, meant: impl Fn(&Place) -> bool) -> bool {
         let is_begun = index == 0 && self.begun > 0;
-        !is_begun
-            && matches!(&self.waiting[index].what,
-                What::Publication(place) if place.stream.slow_consumer == policy)
+        !is_begun && matches!(&self.waiting[index].what, What::Publication(place) if meant(place))
     }
 
     /// Marks what has a newer publication behind it on a channel that wants only the newest.
@@ -77,7 +87,9 @@ impl Outbox {
         let mut seen = BTreeSet::new();
         for (index, waiting) in self.waiting.iter().enumerate().rev() {
             if let What::Publication(place) = &waiting.what
-                && self.may_go(index, SlowConsumer::Latest)
+                && self.may_go(index, |place| {
+                    place.sort != Sort::Fleeting && is(place, SlowConsumer::Latest)
+                })
             {
                 // The first seen from behind is the newest.
                 out[index] = !seen.insert(id(&place.stream));
@@ -86,13 +98,21 @@ impl Outbox {
         out
     }
 
-    /// Marks the oldest of `kind` under `policy` until what is held is within `goal`.
-    fn mark_oldest(&self, out: &mut [bool], kind: Kind, held: &mut Held, goal: Held, policy: SlowConsumer) {
+    /// Marks the oldest of `kind` that may go and are `meant` until what is held is within `goal`.
+    fn mark_oldest(
+        &self,
+        out: &mut [bool],
+        kind: Kind,
+        held: &mut Held,
+        goal: Held,
+        meant: impl Fn(&Place) -> bool,
+    ) {
         for (index, waiting) in self.waiting.iter().enumerate() {
             if held.is_within(goal) {
                 return;
             }
-            if !out[index] && waiting.kind() == kind && self.may_go(index, policy) {
+            let may_go = |place: &Place| meant(place) && place.stream.slow_consumer != SlowConsumer::Close;
+            if !out[index] && waiting.kind() == kind && self.may_go(index, may_go) {
                 out[index] = true;
                 held.remove(waiting.bytes.len());
             }
@@ -129,6 +149,10 @@ impl Outbox {
                     });
                     lost.publications += 1;
                     lost.bytes += len as u64;
+                    if place.sort == Sort::Fleeting {
+                        // It was at most once, and no gap could name it.
+                        continue;
+                    }
                     if lost.topic == place.stream.topic {
                         lost.to = place.offset;
                     }
@@ -139,7 +163,9 @@ impl Outbox {
                     lost.gaps += u64::from(kept.tell(&place, waiting.since));
                 }
                 (What::Publication(place), false) => {
-                    kept.open.remove(&id(&place.stream));
+                    if place.sort != Sort::Fleeting {
+                        kept.open.remove(&id(&place.stream));
+                    }
                     kept.put(waiting.bytes, waiting.since, What::Publication(place));
                 }
                 (What::Gap(gap), _) => {
@@ -192,10 +218,6 @@ impl Kept {
 
     /// Tells of a publication that is left out. `true`: by a gap that was not there before.
     fn tell(&mut self, place: &Place, since: Millis) -> bool {
-        if place.offset == Offset(0) {
-            // It has no place in the sequence: it was at most once, and no gap could name it.
-            return false;
-        }
         if self.grow(&place.stream, place.offset) {
             return false;
         }

@@ -26,6 +26,13 @@ fn place(stream: &Arc<Stream>, offset: u64) -> Option<Place> {
     })
 }
 
+fn fleeting(stream: &Arc<Stream>) -> Option<Place> {
+    place(stream, 0).map(|place| Place {
+        sort: Sort::Fleeting,
+        ..place
+    })
+}
+
 fn replayed(stream: &Arc<Stream>, offset: u64) -> Option<Place> {
     place(stream, offset).map(|place| Place {
         sort: Sort::Missed,
@@ -321,7 +328,7 @@ fn a_replay_goes_beyond_the_bound_and_has_one_of_its_own() {
 fn a_publication_without_an_offset_goes_without_a_gap() {
     let (mut outbox, a) = (Outbox::default(), stream("a", SlowConsumer::Gap));
     for _ in 0..FRAMES_MAX {
-        outbox.push("x".into(), place(&a, 0), NOW);
+        outbox.push("x".into(), fleeting(&a), NOW);
     }
     assert_eq!(outbox.push("reply".into(), None, NOW), Pushed::Shed);
     assert_eq!(rest(&mut outbox), "x".repeat(499) + "reply");
@@ -364,4 +371,19 @@ fn x7_what_is_left_out_on_both_sides_of_a_gap_of_the_owners_is_told_on_both_side
         gap(&stream, 10, offset - 1)
     );
     assert_eq!(rest(&mut outbox), told);
+}
+
+#[test]
+fn what_has_no_offset_makes_room_and_is_told_by_no_gap() {
+    for policy in [SlowConsumer::Gap, SlowConsumer::Latest] {
+        let (mut outbox, a) = (Outbox::default(), stream("a", policy));
+        outbox.push("<7>".into(), place(&a, 7), NOW);
+        while outbox.push("<typing>".into(), fleeting(&a), NOW) != Pushed::Shed {}
+        let lost = outbox.take_lost().unwrap();
+        outbox.push("<8>".into(), place(&a, 8), NOW);
+        let text = rest(&mut outbox);
+        assert_eq!((lost.gaps, text.matches("gap").count()), (0, 0), "{text}");
+        assert!(text.starts_with("<7>"), "{text}");
+        assert!(text.ends_with("<8>"));
+    }
 }

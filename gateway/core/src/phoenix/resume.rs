@@ -1,7 +1,11 @@
 //! What a join asks for by the key `resume` of its payload (X1).
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use ringcast_proto::{Epoch, Offset};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::Json;
 
@@ -31,10 +35,12 @@ pub fn resume(payload: &Json) -> Result<Option<Resume>, BadResume> {
     if payload.as_bytes() == b"{}" {
         return Ok(None);
     }
-    let Ok(Value::Object(mut payload)) = serde_json::from_slice(payload.as_bytes()) else {
+    // The rest is the application's: nothing of it is looked into.
+    let Ok(keys) = serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(payload.as_bytes()) else {
         return Ok(None);
     };
-    match payload.remove("resume") {
+    let asked = keys.get("resume").map(|raw| serde_json::from_str(raw.get()));
+    match asked.transpose().map_err(|_| BadResume)? {
         None | Some(Value::Null | Value::Bool(false)) => Ok(None),
         Some(Value::Bool(true)) => Ok(Some(Resume::Now)),
         Some(Value::Object(position)) => {
@@ -77,7 +83,10 @@ mod tests {
 
     #[test]
     fn x1_true_is_from_now_and_a_position_is_after_it() {
-        assert_eq!(read(r#"{"resume":true,"x":1}"#), Ok(Some(Resume::Now)));
+        for beside in ["1", "1e400", r#""\ud800""#, r#"{"resume":7}"#] {
+            let text = format!(r#"{{"x":{beside},"resume":true}}"#);
+            assert_eq!(read(&text), Ok(Some(Resume::Now)), "{text}");
+        }
         let after = |offset| {
             Ok(Some(Resume::After(
                 Epoch::parse(b"k7q2m4td").unwrap(),
@@ -100,6 +109,8 @@ mod tests {
         let long = format!(r#"{{"resume":{{"epoch":"{}","offset":1}}}}"#, "a".repeat(10_240));
         for text in [
             r#"{"resume":1}"#,
+            r#"{"resume":1e400}"#,
+            r#"{"resume":[],"x":1e400}"#,
             r#"{"resume":"true"}"#,
             r#"{"resume":[]}"#,
             r#"{"resume":{}}"#,

@@ -12,6 +12,10 @@ pub(crate) struct Client {
     /// What it asked for while it is joining.
     pub(crate) asked: Option<(u64, u64)>,
     pub(crate) recovered: usize,
+    /// Of its present join.
+    pub(crate) reference: u64,
+    /// It left the channel, and listens no more.
+    pub(crate) left: bool,
 }
 
 fn epoch_number(value: &Value) -> u64 {
@@ -24,6 +28,9 @@ fn epoch_number(value: &Value) -> u64 {
 impl Client {
     pub(crate) fn take(&mut self, text: &str) {
         let frame: Value = serde_json::from_str(text).expect("frames are JSON");
+        if self.left || frame[0] != self.reference.to_string().as_str() {
+            return;
+        }
         let (reference, event, body) = (&frame[1], frame[3].as_str().expect("an event"), &frame[4]);
         match event {
             "phx_reply" => {

@@ -21,6 +21,8 @@ struct Group {
     seq: u64,
     members: Vec<u64>,
     sent: u64,
+    /// Where it began: what came before is not for it.
+    began: u64,
     anew: bool,
 }
 
@@ -104,11 +106,12 @@ impl Owner {
             };
         }
         let before = self.group.take();
-        let (mut members, mut sent) = (Vec::new(), asked);
+        let (mut members, mut sent, mut began) = (Vec::new(), asked, asked);
         if let Some(before) = before.filter(|_| bind.prev_seq != 0) {
             if same {
                 sent = sent.min(before.sent);
             }
+            began = before.began;
             members = before.members;
             members.retain(|member| !bind.left.contains(member));
         }
@@ -118,6 +121,7 @@ impl Owner {
                 seq: bind.seq,
                 members,
                 sent,
+                began,
                 anew: !same,
             });
         }
@@ -128,7 +132,7 @@ impl Owner {
     pub(crate) fn deliver(&mut self, most: u64) -> Option<v1::DeliverEntry> {
         let (head, first) = (self.head, self.trimmed_to + 1);
         let group = self.group.as_mut().filter(|group| group.sent < head)?;
-        let prev_offset = group.sent;
+        let (prev_offset, bind_seq) = (group.sent, group.seq);
         let reason = if group.anew && prev_offset == 0 {
             v1::GapReason::EpochChanged
         } else {
@@ -150,11 +154,16 @@ impl Owner {
             prev_offset,
             gap,
             publications: self.publications(after, to),
+            bind_seq,
             ..v1::DeliverEntry::default()
         })
     }
 
-    pub(crate) fn exception(&mut self, exception: &v1::DeliverException) {
+    pub(crate) fn forget_group(&mut self) {
+        self.group = None;
+    }
+
+    pub(crate) fn exception(&mut self, exception: &v1::DeliverException, bind_seq: u64, prev_offset: u64) {
         let group = self.group.as_mut();
         match (exception.status(), group) {
             (v1::DeliverStatus::NeedFrom, Some(group)) => {
@@ -162,7 +171,10 @@ impl Owner {
                 let same = cursor.epoch == epoch_name(self.epoch).as_bytes();
                 (group.sent, group.anew) = if same { (cursor.offset, false) } else { (0, true) };
             }
-            (v1::DeliverStatus::NoInterest, _) => self.group = None,
+            (v1::DeliverStatus::NoInterest, Some(group)) if group.seq <= bind_seq => self.group = None,
+            (v1::DeliverStatus::NoInterest, Some(group)) => {
+                group.sent = group.sent.min(prev_offset.max(group.began));
+            }
             _ => {}
         }
     }

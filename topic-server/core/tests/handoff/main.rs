@@ -77,6 +77,10 @@ fn what_happens_while_it_is_copied_goes_along() {
             gateway: node("gw-1"),
             topic,
             bind_seq,
+            from: ringcast_topic_server_core::Cursor {
+                epoch: ringcast_proto::Epoch::parse(b"any").unwrap(),
+                offset: ringcast_proto::Offset(0),
+            },
         },
     );
     let before = pair.see(A);

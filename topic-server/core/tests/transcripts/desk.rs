@@ -120,10 +120,15 @@ impl Desk {
                     cursor,
                 }
             }
+            // no-interest GATEWAY BIND_SEQ OFFSET: it had nobody for what followed the offset, as of that bind.
             "no-interest" => Input::NoInterest {
                 gateway: node(words[0]),
                 topic: topic(),
                 bind_seq: number(words[1]),
+                from: Cursor {
+                    epoch: self.epoch(),
+                    offset: Offset(number(words[2])),
+                },
             },
             // stale GATEWAY OFFSET OWNER_EPOCH: it refused what followed the offset, for it has seen the owner_epoch.
             "stale" => {

@@ -253,7 +253,7 @@ fn a_full_lane_is_left_alone_until_it_has_room_and_then_gets_everything() {
 #[test]
 fn a_gateway_that_missed_something_gets_it_again() {
     check(
-        "bind gw-1 1 +1 | publish a b | flush | publish c | need gw-1 1 | flush | no-interest gw-1 0 | publish d | flush | no-interest gw-1 1 | publish e | flush",
+        "bind gw-1 1 +1 | publish a b | flush | publish c | need gw-1 1 | flush | no-interest gw-1 0 3 | publish d | flush | no-interest gw-1 1 3 | publish e | flush",
         expect![[r#"
             bound OK e1@0 head 0
             -> e1@1 e1@2
@@ -263,6 +263,25 @@ fn a_gateway_that_missed_something_gets_it_again() {
             -> e1@4
             gw-1 <- after 3: @4 d
             -> e1@5
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_gateway_had_nobody_for_goes_out_again_to_whom_a_later_bind_brought() {
+    check(
+        "bind gw-1 1 +1 | publish a | flush | bind gw-1 2<1 +2 -1 | publish b | flush | no-interest gw-1 1 0 | flush | bind gw-1 3 +3 | no-interest gw-1 2 0 | flush | publish c | flush",
+        expect![[r#"
+            bound OK e1@0 head 0
+            -> e1@1
+            gw-1 <- after 0: @1 a
+            bound OK e1@1 head 1
+            -> e1@2
+            gw-1 <- after 1: @2 b
+            gw-1 <- after 0: @1 a, @2 b
+            bound OK e1@2 head 2
+            -> e1@3
+            gw-1 <- after 2: @3 c
         "#]],
     );
 }

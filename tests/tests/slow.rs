@@ -18,7 +18,7 @@ async fn a_slow_reader_gets_gaps_and_is_named_and_the_fast_ones_do_not_notice() 
         until_gap: Duration::from_secs(60),
         // Other tests come and go beside it.
         factor: 3.0,
-        unnoticed: Duration::from_millis(100),
+        unnoticed: Duration::from_millis(250),
     };
     run(scale).await?.check()
 }

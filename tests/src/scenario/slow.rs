@@ -33,6 +33,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A slow reader's outbox holds 1 MiB, besides replays of 3; the rest is what the allocator and a busy minute take.
 const MEMORY_MAX: u64 = 24 * 1024 * 1024;
 
+/// Who says nothing for a minute is closed.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(20);
+
+const HEARTBEAT: &str = r#"[null,"h","phoenix","heartbeat",{}]"#;
+
+/// How the answer to it begins.
+const HEARTBEAT_REPLY: &str = r#"[null,"h","phoenix","phx_reply""#;
+
 /// How much of what, and what is allowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::time::interval;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::Shared;
+use super::{HEARTBEAT, HEARTBEAT_EVERY, HEARTBEAT_REPLY, Shared};
 use crate::Client;
 use crate::resuming::topic;
 
@@ -38,10 +39,24 @@ pub(super) async fn connect(gateway: SocketAddr) -> Result<Client> {
 /// Reads until it has the last publication. Each must follow the one before.
 pub(super) async fn read(client: Client, shared: Arc<Shared>) -> Result<Vec<Delay>> {
     let (mut stream, mut delays, mut before) = (client.into_inner(), Vec::new(), 0);
+    let mut heartbeats = interval(HEARTBEAT_EVERY);
     loop {
-        let Some(Ok(Message::Text(text))) = stream.next().await else {
-            bail!("a fast reader lost its connection")
+        let message = tokio::select! {
+            biased;
+            // Something came.
+            message = stream.next() => message,
+            // It is still there.
+            _ = heartbeats.tick() => {
+                stream.send(Message::text(HEARTBEAT)).await.context("heartbeat")?;
+                continue;
+            }
         };
+        let Some(Ok(Message::Text(text))) = message else {
+            bail!("a fast reader lost its connection: {message:?}")
+        };
+        if text.starts_with(HEARTBEAT_REPLY) {
+            continue;
+        }
         let now = shared.start.elapsed();
         let Some(event) = event(&text) else {
             bail!("got {text}")

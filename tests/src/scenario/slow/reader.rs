@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Shared;
+use super::{HEARTBEAT, HEARTBEAT_EVERY, HEARTBEAT_REPLY, Shared};
 use crate::raw::{CLOSE, FIN, TEXT, frame, parse, upgrade};
 use crate::resuming::{Asked, Position, Seen, Trail, topic};
 use crate::wait::SOON;
@@ -90,7 +90,14 @@ impl SlowReader {
 
     /// Reads slowly until it is woken, then as fast as it can to the last publication or to its end.
     pub(super) async fn run(mut self) -> Result<(Trail, Closed)> {
+        let mut heartbeat_at = Instant::now();
         loop {
+            if Instant::now() >= heartbeat_at {
+                heartbeat_at += HEARTBEAT_EVERY;
+                let heartbeat = frame(FIN | TEXT, HEARTBEAT.as_bytes());
+                // Where the connection is over, reading will tell.
+                drop(self.stream.write_all(&heartbeat).await);
+            }
             let is_awake = self.shared.is_awake.load(Ordering::SeqCst);
             if !is_awake {
                 sleep(Duration::from_secs(1) / READS_PER_SECOND as u32).await;
@@ -138,6 +145,9 @@ impl SlowReader {
                 let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                 self.trail.seen.push((now, Seen::Lost(code)));
                 return Ok(Some(code));
+            }
+            if payload.starts_with(HEARTBEAT_REPLY.as_bytes()) {
+                continue;
             }
             let frame: Value = serde_json::from_slice(&payload).context("a frame")?;
             let seen = seen(&frame).with_context(|| format!("the slow reader got {frame}"))?;

@@ -15,7 +15,7 @@ async fn a_slow_reader_gets_gaps_and_is_named_and_the_fast_ones_do_not_notice() 
         payload_bytes: 8000,
         slow_bytes_per_second: 1000,
         before: Duration::from_secs(3),
-        until_gap: Duration::from_secs(60),
+        until_named: Duration::from_secs(60),
         // Other tests come and go beside it.
         factor: 3.0,
         unnoticed: Duration::from_millis(250),

@@ -153,7 +153,7 @@ async fn scenario(name: &str, arguments: &Arguments) -> Result<Vec<Report>> {
                 payload_bytes: 500,
                 slow_bytes_per_second: 1000,
                 before: Duration::from_secs(30),
-                until_gap: Duration::from_secs(300),
+                until_named: Duration::from_secs(300),
                 factor: 2.0,
                 unnoticed: Duration::ZERO,
             };

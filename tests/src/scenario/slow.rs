@@ -33,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A slow reader's outbox holds 1 MiB, besides replays of 3; the rest is what the allocator and a busy minute take.
 const MEMORY_MAX: u64 = 24 * 1024 * 1024;
 
+/// How long it goes on being slow once it is named: it is closed after 30 s.
+const STILL_SLOW: Duration = Duration::from_secs(10);
+
 /// Who says nothing for a minute is closed.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(20);
 
@@ -54,8 +57,8 @@ pub struct Scale {
     pub slow_bytes_per_second: usize,
     /// How long it is published without the slow one.
     pub before: Duration,
-    /// And at most how long with it, until it was told of a gap; then as long as before once more.
-    pub until_gap: Duration,
+    /// And at most how long with it until it is named; it goes on being slow for a while.
+    pub until_named: Duration,
     /// How many times the delay of the run without it may be the delay with it, 99 of 100 deliveries.
     pub factor: f64,
     /// A delay that is none: below it nothing is compared.
@@ -109,7 +112,7 @@ pub async fn run(scale: Scale) -> Result<Report> {
     let mut task = JoinSet::new();
     task.spawn(slow.run());
     let mut memory_most = 0;
-    let ((), until_gap) = wait::until("the slow one to be named", scale.until_gap, async || {
+    let ((), until_named) = wait::until("the slow one to be named", scale.until_named, async || {
         memory_most = memory_most.max(process.resident_bytes()?);
         tokio::time::sleep(LOOK_EVERY).await;
         let named = named(&cluster, address).await?;
@@ -123,7 +126,7 @@ pub async fn run(scale: Scale) -> Result<Report> {
         .lines()
         .any(|line| line.contains("WARN") && line.contains(&address.to_string()) && line.contains(&topic(0)));
     let still = Instant::now();
-    while still.elapsed() < scale.before {
+    while still.elapsed() < scale.before.min(STILL_SLOW) {
         memory_most = memory_most.max(process.resident_bytes()?);
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -185,7 +188,7 @@ pub async fn run(scale: Scale) -> Result<Report> {
     let bar = without.within(0.99).mul_f64(scale.factor).max(scale.unnoticed);
     report.below("their p99 with it", with.within(0.99), bar);
     report.none("fast readers that were told anything else", &wrong);
-    report.tell("named by `conn top` after", format!("{until_gap:.1?}: {named}"));
+    report.tell("named by `conn top` after", format!("{until_named:.1?}: {named}"));
     report.none(
         "not named in the log",
         &(if is_logged {

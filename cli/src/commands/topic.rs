@@ -27,6 +27,8 @@ struct Summary {
     members: u64,
     groups: Vec<Group>,
     history: History,
+    /// Ids of publishes it remembers.
+    ids: u64,
 }
 
 /// Members on one gateway.
@@ -62,6 +64,7 @@ impl Summary {
                 len: summary.history_len,
                 bytes: summary.history_bytes,
             },
+            ids: summary.ids,
         }
     }
 }

@@ -61,6 +61,7 @@ fn people(topic: &Summary) -> String {
                 topic.history.len, topic.history.bytes
             ),
         ),
+        ("ids", format!("of {} publishes remembered", topic.ids)),
     ];
     rows.iter()
         .map(|(name, value)| format!("{name:<8} {value}\n"))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringcast_simulation::{Options, Verbosity, run};
 
 /// Seeds that once broke something. Each is only as good as what it draws: whoever changes what seeds draw looks for
-/// others.
+/// others. All are from before clients asked for positions, which has moved what happens in them.
 const ONCE_BROKEN: &[(u64, &str)] = &[
     (
         6,

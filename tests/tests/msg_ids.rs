@@ -61,6 +61,7 @@ async fn positions_that_are_none_are_refused_and_the_next_join_is_served() -> Re
         r#"{"epoch":"e","offset":9007199254740993}"#,
         r#"{"epoch":"e","offset":18446744073709551616}"#,
         r#"{"epoch":"e","offset":1.5}"#,
+        r#"{"epoch":"e","offset":1e400}"#,
         r#"{"epoch":"e","offset":"1"}"#,
         r#"{"epoch":"e","offset":null}"#,
         r#"{"epoch":"e"}"#,

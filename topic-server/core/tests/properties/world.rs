@@ -311,6 +311,9 @@ impl World {
         assert!(!entries.is_empty() && entries.len() <= self.limits.call_entries_max);
         let answer = self.gateways[to].deliver(&entries);
         if answer_lost {
+            for _ in self.lanes[to].unanswered() {
+                self.apply(Input::LaneRoom(gateway(to)));
+            }
             let mut again = entries;
             again.retain(|entry| entry.unsequenced.is_empty());
             if !again.is_empty() {

@@ -21,6 +21,10 @@ const ONCE_BROKEN: &[(u64, &str)] = &[
         1370,
         "every planner slept for ever after all leases were lost at once",
     ),
+    (
+        11515,
+        "what a new epoch began with was given up when the slot moved on before a gateway knew of the epoch",
+    ),
 ];
 
 #[test]

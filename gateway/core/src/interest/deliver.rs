@@ -74,6 +74,14 @@ impl Interest {
                     from: entry.publications.len(),
                 };
             }
+            // Of a new epoch nothing was passed on: what came before, another owner may have sent in vain.
+            Some(_) if entry.prev_offset > 0 => {
+                let epoch = entry.epoch.clone();
+                return Passed::No(v1::DeliverException {
+                    cursor: Some(v1::Position { epoch, offset: 0 }),
+                    ..no(DeliverStatus::NeedFrom)
+                });
+            }
             // The owner knows us, though its answer to the bind is still on its way.
             _ => {
                 if let Some(seq) = wanted.in_flight.as_ref().map(|sent| sent.seq) {

@@ -12,6 +12,8 @@ pub(crate) struct Client {
     /// What it asked for while it is joining.
     pub(crate) asked: Option<(u64, u64)>,
     pub(crate) recovered: usize,
+    /// Publications it was told it would not get.
+    pub(crate) missed: u64,
     /// Of its present join.
     pub(crate) reference: u64,
     /// It left the channel, and listens no more.
@@ -61,6 +63,7 @@ impl Client {
                     assert!(to.0 > epoch && from == 1, "{text} after {:?}", self.position);
                     assert_eq!(body["reason"], "epoch_changed");
                 }
+                self.missed += to.1 - if to.0 == epoch { offset } else { 0 };
                 self.position = Some(to);
             }
             "event" => {

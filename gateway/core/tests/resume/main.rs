@@ -505,3 +505,26 @@ fn p7_a_session_that_resumes_meanwhile_misses_nothing_either() {
     world.step(Step::Answered);
     world.heal();
 }
+
+#[test]
+fn what_a_new_epoch_began_with_is_not_missed_though_the_slot_moved_on() {
+    let mut world = World::new();
+    world.step(Step::Join { client: 1, back: 0 });
+    settle(&mut world);
+    world.step(Step::Fresh);
+    world.step(Step::Publish { count: 1 });
+    // It is told a change to what it never had, and asks for everything.
+    world.step(Step::Bind { lost: false });
+    world.step(Step::Bound);
+    world.step(Step::Bind { lost: true });
+    world.step(Step::Move);
+    world.step(Step::Publish { count: 1 });
+    world.step(Step::Deliver { most: 9 });
+    world.step(Step::Arrive { lost: false });
+    world.step(Step::Answered);
+    world.heal();
+    assert_eq!(
+        (world.clients[0].position, world.clients[0].missed),
+        (Some((2, 2)), 0)
+    );
+}

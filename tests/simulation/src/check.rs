@@ -1,7 +1,8 @@
 //! What has to hold, checked after every event, with the eye of one who sees everything.
 //!
 //! The names are those of the invariants (I1 ... I20) and promises (P1 ...) the project keeps. *Invariant:* nothing in
-//! here is known to a node, and nothing of a node's own bookkeeping is believed in here.
+//! here is known to a node, and nothing of a node's own bookkeeping is believed in here. What happened to a publish is what
+//! its owner decided when it came to it: what leaves nodes later, and what clients are told, is held against that.
 //! Leaves out: what a client may receive in which order, which each client checks itself (`client`).
 
 mod fleeting;
@@ -19,7 +20,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ringcast_proto::v1::publish_outcome::Outcome as Decided;
-use ringcast_proto::v1::{self, SlotPublishAnswer};
+use ringcast_proto::v1::{self, PublishOutcome, SlotPublishAnswer};
 use ringcast_proto::{Incarnation, NodeRef, OwnerEpoch, SessionId, Slot};
 use ringcast_ring_store::state::Store;
 use ringcast_topic_server_core::{PullPage, Role};
@@ -84,8 +85,10 @@ pub(crate) struct Checker {
     pub(crate) ownership: Ownership,
     log: Log,
     fleeting: Fleeting,
-    /// Under which number of which life of a gateway which publish went to which slot.
-    numbers: BTreeMap<(Incarnation, Slot, u64), PubId>,
+    /// Which publish went to which slot under which number of which life of a gateway, and who publishes it.
+    numbers: BTreeMap<(Incarnation, Slot, u64), (PubId, SessionId)>,
+    /// What was decided under these numbers, and under which owner_epoch.
+    decided: BTreeMap<(Incarnation, Slot, u64), (PublishOutcome, OwnerEpoch)>,
     /// What was announced as missing to a gateway: (gateway, log) to ranges.
     gaps: BTreeMap<(Peer, u32), Vec<(u64, u64)>>,
     /// Where the publications of the delivery being handled stand.
@@ -208,38 +211,99 @@ impl Checker {
         }
     }
 
-    /// A slot answered publishes.
-    pub(crate) fn decided(&mut self, now: Time, peer: Peer, role: &Role, answer: &SlotPublishAnswer) {
-        let commits = answer.outcomes.iter().any(|outcome| {
-            matches!(
-                outcome.outcome,
-                Some(Decided::Committed(_) | Decided::Unsequenced(_))
-            )
-        });
-        if commits && *role != Role::Owner(OwnerEpoch(answer.owner_epoch)) {
-            let what = format!(
-                "{peer:?} acknowledges in slot {} under {} as {role:?}",
-                answer.slot, answer.owner_epoch
-            );
-            self.fail(now, "I7", what);
-        }
-    }
-
-    /// An answer of a slot leaves for a gateway.
-    pub(crate) fn acknowledged(
+    /// A slot decided on a gateway's publishes.
+    pub(crate) fn decided(
         &mut self,
         now: Time,
-        node: &NodeRef,
-        gateway: &NodeRef,
+        (node, gateway): (&NodeRef, &NodeRef),
+        role: &Role,
         answer: &SlotPublishAnswer,
     ) {
         let (slot, owner_epoch) = (slot_of(answer.slot), OwnerEpoch(answer.owner_epoch));
         for outcome in &answer.outcomes {
-            let at = match &outcome.outcome {
-                Some(Decided::Committed(at)) => Some(at),
-                Some(Decided::Unsequenced(_)) => None,
-                Some(Decided::Refused(_)) | None => continue,
-            };
+            if matches!(outcome.outcome, Some(Decided::Refused(_)) | None) {
+                continue;
+            }
+            if *role != Role::Owner(owner_epoch) {
+                let what = format!("{node} commits in slot {slot} under {owner_epoch} as {role:?}");
+                self.fail(now, "I7", what);
+            }
+            let held = self.decide(now, gateway, (slot, owner_epoch), outcome);
+            self.hold_broken(now, held);
+        }
+    }
+
+    /// A publish took effect, or its number had been decided on before.
+    fn decide(
+        &mut self,
+        now: Time,
+        gateway: &NodeRef,
+        (slot, owner_epoch): (Slot, OwnerEpoch),
+        outcome: &PublishOutcome,
+    ) -> Result<(), Broken> {
+        let number = (gateway.incarnation, slot, outcome.number);
+        let Some(&(id, session)) = self.numbers.get(&number) else {
+            let what = format!("number {} of {gateway}, which nobody sent", outcome.number);
+            return Err(("I5", what));
+        };
+        if let Some((before, under)) = self.decided.get(&number)
+            && *under >= self.ownership.fresh(slot)
+        {
+            if before == outcome {
+                return Ok(());
+            }
+            return Err(("I5", format!("{id:?} came to {before:?}, and to {outcome:?}")));
+        }
+        self.decided.insert(number, (outcome.clone(), owner_epoch));
+        let Some(topic) = self.log.topic(id) else {
+            return Err(("I4", format!("{id:?} was published by nobody")));
+        };
+        let at = match &outcome.outcome {
+            Some(Decided::Committed(at)) => Some(at),
+            _ => None,
+        };
+        if outcome.dup {
+            return self.repeats(id, &topic, at);
+        }
+        let Some(at) = at else {
+            return self.took_fleeting_effect(now, id, slot, owner_epoch);
+        };
+        let append = Append {
+            slot,
+            owner_epoch,
+            topic,
+            epoch: at.epoch.clone(),
+            offset: at.offset,
+            id,
+            session,
+            connection: self.client_of(session).map(|(_, connection)| connection),
+        };
+        self.log.append(now, append, &self.ownership)
+    }
+
+    /// An owner says that a publish is a repeat.
+    fn repeats(&mut self, id: PubId, topic: &[u8], at: Option<&v1::Position>) -> Result<(), Broken> {
+        self.dups += 1;
+        let Some(key) = self.log.key(id) else {
+            return Err(("P6", format!("{id:?} has no id and is said to be a repeat")));
+        };
+        let Some(at) = at else {
+            return self.log.keys.repeats(key, None);
+        };
+        let Some(log) = self.log.number(topic, &at.epoch) else {
+            return Err(("P6", format!("{id:?} is said to be at {at:?}, where nothing is")));
+        };
+        let offset = at.offset;
+        self.log.keys.repeats(key, Some(Place { log, offset }))
+    }
+
+    /// An answer of a slot leaves for a gateway.
+    pub(crate) fn acknowledged(&mut self, now: Time, node: &NodeRef, answer: &SlotPublishAnswer) {
+        let (slot, owner_epoch) = (slot_of(answer.slot), OwnerEpoch(answer.owner_epoch));
+        for outcome in &answer.outcomes {
+            if matches!(outcome.outcome, Some(Decided::Refused(_)) | None) {
+                continue;
+            }
             if !self.ownership.alive(node) {
                 self.fail(
                     now,
@@ -249,60 +313,7 @@ impl Checker {
             }
             let held = self.ownership.commits(slot, owner_epoch, node);
             self.hold(now, "I1", held);
-            let Some(&id) = self.numbers.get(&(gateway.incarnation, slot, outcome.number)) else {
-                let what = format!(
-                    "{node} acknowledges number {} of {gateway}, which nobody sent",
-                    outcome.number
-                );
-                self.fail(now, "I5", what);
-                continue;
-            };
-            let Some(topic) = self.log.topic(id) else { continue };
-            if outcome.dup {
-                let held = self.repeats(id, &topic, at);
-                self.hold_broken(now, held);
-                continue;
-            }
-            let Some(at) = at else {
-                if let Some(key) = self.log.key(id).cloned() {
-                    self.log.keys.had_no_place(&key);
-                }
-                continue;
-            };
-            let append = Append {
-                slot,
-                owner_epoch,
-                topic,
-                epoch: at.epoch.clone(),
-                offset: at.offset,
-                id,
-                session: None,
-            };
-            self.append(now, append);
         }
-    }
-
-    /// An owner says that a publish is a repeat.
-    fn repeats(&mut self, id: PubId, topic: &[u8], at: Option<&v1::Position>) -> Result<(), Broken> {
-        self.dups += 1;
-        let Some(key) = self.log.key(id).cloned() else {
-            return Err(("P6", format!("{id:?} has no id and is said to be a repeat")));
-        };
-        if at.is_none() {
-            self.log.keys.had_no_place(&key);
-        }
-        // Of an epoch nobody has seen anything of nothing can be said.
-        let place = at.and_then(|at| {
-            let log = self.log.number(topic, &at.epoch)?;
-            Some(Place {
-                log,
-                offset: at.offset,
-            })
-        });
-        let there = place
-            .and_then(|place| self.log.entry(place))
-            .map(|entry| entry.id);
-        self.log.keys.repeats(&key, place, there)
     }
 
     /// An entry leaves a slot for a gateway's lane.
@@ -323,40 +334,41 @@ impl Checker {
         }
         let held = self.ownership.commits(slot, owner_epoch, node);
         self.hold(now, "I1", held);
-        let held = self.handed_out(now, gateway, entry);
+        let held = self.handed_out(gateway, entry);
         self.hold_broken(now, held);
         for publication in &entry.publications {
-            let Some(id) = PubId::parse(&publication.payload) else {
-                self.fail(now, "I4", format!("{node} fans out what nobody published"));
-                continue;
-            };
-            let others = self.log.aim(id) == Some(&Aim::Others);
-            if others != (publication.target() == v1::Target::Others) {
-                self.fail(
-                    now,
-                    "X6",
-                    format!("{id:?} is fanned out to {:?}", publication.target()),
-                );
-            }
-            let session = SessionId(publication.session);
-            let append = Append {
-                slot,
-                owner_epoch,
-                topic: entry.topic.clone(),
-                epoch: entry.epoch.clone(),
-                offset: publication.offset,
-                id,
-                session: self
-                    .client_of(session)
-                    .map(|(_, connection)| (session.0, connection)),
-            };
-            self.append(now, append);
+            let held = self.is_as_committed(entry, publication);
+            self.hold_broken(now, held);
         }
     }
 
-    fn append(&mut self, now: Time, append: Append) {
-        let held = self.log.append(now, append, &self.ownership);
-        self.hold_broken(now, held);
+    /// What is fanned out is what its owner committed at that offset.
+    fn is_as_committed(&self, entry: &v1::DeliverEntry, publication: &v1::Publication) -> Result<(), Broken> {
+        let id = PubId::parse(&publication.payload);
+        let id = id.ok_or_else(|| {
+            (
+                "I4",
+                format!("{publication:?} is fanned out, which nobody published"),
+            )
+        })?;
+        let offset = publication.offset;
+        let log = self.log.number(&entry.topic, &entry.epoch);
+        let there = log.and_then(|log| self.log.entry(Place { log, offset }));
+        if there.is_none_or(|there| there.id != id || there.session.0 != publication.session) {
+            let what = format!(
+                "{publication:?} is fanned out in {:?}, where {there:?} is",
+                entry.epoch
+            );
+            return Err(("I4", what));
+        }
+        let others = self.log.aim(id) == Some(&Aim::Others);
+        if others != (publication.target() == v1::Target::Others) {
+            return Err((
+                "X6",
+                format!("{id:?} is fanned out to {:?}", publication.target()),
+            ));
+        }
+        Ok(())
     }
 
     /// A target asks for a page.
@@ -409,10 +421,11 @@ impl Checker {
                 let Some(id) = PubId::parse(&publish.payload) else {
                     continue;
                 };
+                let sent = (id, SessionId(publish.session));
                 let before = self
                     .numbers
-                    .insert((life, slot_of(part.slot), publish.number), id);
-                if before.is_some_and(|before| before != id) {
+                    .insert((life, slot_of(part.slot), publish.number), sent);
+                if before.is_some_and(|before| before != sent) {
                     let what = format!(
                         "number {} in slot {} names two publishes",
                         publish.number, part.slot
@@ -526,8 +539,6 @@ impl Checker {
         match there {
             Some(there) if there == id => Ok(()),
             Some(_) if told.dup && same_key() => Ok(()),
-            // An original nobody has seen yet, which the owner was held to when it answered.
-            None if told.dup => Ok(()),
             _ => wrong(&format!("{there:?} is there")),
         }
     }
@@ -582,7 +593,7 @@ impl Checker {
             ranges.is_some_and(|ranges| ranges.iter().any(|(from, to)| (*from..=*to).contains(&offset)))
         };
         self.log
-            .follows((joined, session.0), last, next, gap, &self.ownership)
+            .follows((joined, session), last, next, gap, &self.ownership)
     }
 
     // The end.

@@ -1,9 +1,11 @@
 //! Every topic as it truly was: which publication got which offset of which epoch, and what became of each publish.
+//!
+//! It is written when an owner decides on a publish, whoever comes to hear of it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ringcast_proto::{OwnerEpoch, Slot};
+use ringcast_proto::{OwnerEpoch, SessionId, Slot};
 
 use super::keys::{Held, Key, Keys, Took};
 use super::{Broken, Ownership};
@@ -79,13 +81,13 @@ pub(crate) struct Invoked<'a> {
 /// A place in an epoch of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// The epoch, numbered over all topics in the order they were first seen.
+    /// The epoch, numbered over all topics in the order in which they began.
     pub(crate) log: u32,
     /// The offset.
     pub(crate) offset: u64,
 }
 
-/// A publication that was seen at an offset.
+/// A publication that gets an offset.
 #[derive(Debug)]
 pub(super) struct Append {
     pub(super) slot: Slot,
@@ -94,8 +96,10 @@ pub(super) struct Append {
     pub(super) epoch: Bytes,
     pub(super) offset: u64,
     pub(super) id: PubId,
-    /// The publishing session and its connection, where they are known.
-    pub(super) session: Option<(u64, u64)>,
+    /// Who publishes it.
+    pub(super) session: SessionId,
+    /// Its connection.
+    pub(super) connection: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -103,7 +107,7 @@ struct Epoch {
     topic: Bytes,
     name: Bytes,
     slot: Slot,
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Entry>,
     /// (session, how many publishes it sent before) to offset: both rise together (I6).
     order: BTreeMap<(u64, u64), u64>,
 }
@@ -112,8 +116,7 @@ struct Epoch {
 pub(super) struct Entry {
     pub(super) id: PubId,
     pub(super) owner_epoch: OwnerEpoch,
-    /// Who published it; 0: not known.
-    session: u64,
+    pub(super) session: SessionId,
     /// Its sender does not receive it.
     others: bool,
 }
@@ -204,17 +207,17 @@ impl Log {
             .copied()
     }
 
-    /// How far an epoch is known.
-    pub(super) fn known_len(&self, log: u32) -> u64 {
+    /// The last offset of an epoch.
+    pub(super) fn head(&self, log: u32) -> u64 {
         self.epoch(log).map_or(0, |epoch| epoch.entries.len() as u64)
     }
 
-    /// Whether its slot has begun empty since the last publication that is known of it.
+    /// Whether its slot has begun empty since its last publication.
     pub(super) fn is_lost(&self, log: u32, ownership: &Ownership) -> bool {
         let Some(epoch) = self.epoch(log) else {
             return false;
         };
-        let last = epoch.entries.iter().rev().flatten().next();
+        let last = epoch.entries.last();
         last.is_some_and(|last| last.owner_epoch < ownership.fresh(epoch.slot))
     }
 
@@ -238,6 +241,7 @@ impl Log {
             offset,
             id,
             session,
+            connection,
         } = append;
         let log = *self
             .numbers
@@ -257,45 +261,26 @@ impl Log {
         let Some(known) = epochs.get_mut(index) else {
             return Ok(());
         };
-        let at = usize::try_from(offset.wrapping_sub(1)).unwrap_or(usize::MAX);
-        if at > known.entries.len() + 10_000 {
-            return Err(("P2", format!("offset {offset} in {known:?}")));
+        let head = known.entries.len() as u64;
+        if offset != head + 1 {
+            let what = format!("{id:?} gets offset {offset} of {topic:?}, whose head is {head}");
+            return Err(("I4", what));
         }
-        if known.entries.len() <= at {
-            known.entries.resize(at + 1, None);
-        }
-        match &mut known.entries[at] {
-            Some(entry) if entry.id == id => {
-                if let Some((session, _)) = session {
-                    entry.session = session;
-                }
-            }
-            Some(entry) => {
-                let what = format!("offset {offset} of {topic:?} is {:?} and {id:?}", entry.id);
-                return Err(("I4", what));
-            }
-            unknown @ None => {
-                let others = self
-                    .publishes
-                    .get(&id)
-                    .is_some_and(|publish| publish.aim == Aim::Others);
-                *unknown = Some(Entry {
-                    id,
-                    owner_epoch,
-                    session: session.map_or(0, |(session, _)| session),
-                    others,
-                });
-                let place = Place { log, offset };
-                self.place(now, id, place, owner_epoch, slot, ownership)?;
-            }
-        }
-        match session {
-            Some((session, connection)) => self.in_order(log, session, connection, id, offset),
+        let publish = self.publishes.get(&id);
+        known.entries.push(Entry {
+            id,
+            owner_epoch,
+            session,
+            others: publish.is_some_and(|publish| publish.aim == Aim::Others),
+        });
+        self.place(now, id, Place { log, offset }, owner_epoch, slot, ownership)?;
+        match connection {
+            Some(connection) => self.in_order(log, session.0, connection, id, offset),
             None => Ok(()),
         }
     }
 
-    /// A publish was found at a place for the first time.
+    /// A publish came to a place.
     fn place(
         &mut self,
         now: Time,
@@ -312,7 +297,6 @@ impl Log {
         if let Some(key) = known.and_then(|publish| publish.key.clone()) {
             let held = Held {
                 took: Took::At(place),
-                id,
                 owner_epoch,
                 at: now,
             };
@@ -383,19 +367,19 @@ impl Log {
     }
 
     /// Whether a session is not to receive what stands there: its own, to others.
-    pub(super) fn is_own_hole(&self, place: Place, session: u64) -> bool {
+    pub(super) fn is_own_hole(&self, place: Place, session: SessionId) -> bool {
         self.entry(place)
-            .is_some_and(|entry| entry.others && entry.session == session && session != 0)
+            .is_some_and(|entry| entry.others && entry.session == session)
     }
 
     pub(super) fn entry(&self, place: Place) -> Option<Entry> {
         let at = usize::try_from(place.offset.checked_sub(1)?).ok()?;
-        self.epoch(place.log)?.entries.get(at).copied().flatten()
+        self.epoch(place.log)?.entries.get(at).copied()
     }
 
     pub(super) fn follows(
         &self,
-        (joined, session): (Time, u64),
+        (joined, session): (Time, SessionId),
         last: Option<Place>,
         next: Place,
         gap: impl Fn(u32, u64) -> bool,

@@ -47,7 +47,7 @@ impl Checker {
 
     /// What a session has not received between its position and `next`, and was not told of either.
     fn unexplained(&self, session: SessionId, log: u32, view: &View, next: u64) -> Option<u64> {
-        (view.offset + 1..next).find(|&offset| !self.log.is_own_hole(Place { log, offset }, session.0))
+        (view.offset + 1..next).find(|&offset| !self.log.is_own_hole(Place { log, offset }, session))
     }
 
     /// A session receives a publication with an offset; its position moves there.
@@ -73,7 +73,7 @@ impl Checker {
                 format!("{id:?} at {offset} of {view:?}, where {there:?} is"),
             ));
         }
-        if self.log.is_own_hole(Place { log, offset }, session.0) {
+        if self.log.is_own_hole(Place { log, offset }, session) {
             return Err(("X6", format!("{id:?} came back to its sender, and was to others")));
         }
         if let Some(missing) = self.unexplained(session, log, view, offset) {
@@ -147,12 +147,12 @@ impl Checker {
             Err(("P7", what))
         };
         let log = self.log_of(topic, told);
-        let known = log.map_or(0, |log| self.log.known_len(log));
+        let head = log.map_or(0, |log| self.log.head(log));
         let same = asked.filter(|asked| asked.epoch == told.epoch);
         if recovered {
             self.recovered += 1;
             return match same {
-                Some(asked) if asked.offset == told.offset && (genuine || asked.offset <= known) => Ok(()),
+                Some(asked) if asked.offset == told.offset && (genuine || asked.offset <= head) => Ok(()),
                 _ => wrong("that is not where it was", told),
             };
         }
@@ -163,7 +163,7 @@ impl Checker {
                 return wrong("it has been further", told);
             }
             // The gateway may be behind the topic's head, up to which the owner keeps that much.
-            if (known.max(told.offset) - asked.offset) * 3 <= self.kept(topic) {
+            if (head.max(told.offset) - asked.offset) * 3 <= self.kept(topic) {
                 return wrong("all of it is there", told);
             }
         }

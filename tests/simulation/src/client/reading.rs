@@ -264,6 +264,7 @@ impl Client {
         id: PubId,
     ) -> Result<(), Broken> {
         let fleeting = check.aim(id).is_some_and(|aim| !aim.is_sequenced());
+        let gateway = self.gateway.map(|life| life.peer);
         let Some(channel) = self.channels.get_mut(&topic) else {
             return broken("O3", "a copy on a channel that is not joined");
         };
@@ -287,15 +288,14 @@ impl Client {
                 check.passes(session, &topic_name(topic), view, offset, id)?;
                 self.positions.insert(topic, view.clone());
             }
-            (Place::At(_), None) => check.received_fleeting(session, &self.subject, id)?,
+            (Place::At(_), None) => check.received_fleeting(gateway, (session, &self.subject), id)?,
             (Place::Last(_), Some(_)) => return broken("X0", "a stock copy carries a ref"),
             (Place::Last(last), None) => {
                 let place = check.received(session, id, *last);
                 if fleeting {
-                    return check.received_fleeting(session, &self.subject, id);
+                    return check.received_fleeting(gateway, (session, &self.subject), id);
                 }
                 let place = place.ok_or_else(|| ("I4", "nobody delivered it".to_owned()))?;
-                let gateway = self.gateway.map(|life| life.peer);
                 check
                     .follows(gateway, (joined, session), *last, place)
                     .map_err(|why| ("I11", why))?;

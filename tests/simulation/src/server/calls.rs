@@ -25,7 +25,6 @@ const HANDLING: Duration = Duration::from_micros(40);
 #[derive(Debug)]
 pub(super) struct Answering {
     caller: Life,
-    from: NodeRef,
     call: CallNumber,
     /// The life in which it came.
     life: Incarnation,
@@ -76,7 +75,7 @@ impl Server {
             Err(refused) => return self.send(env, caller, call, refused),
         };
         let parts = publish.slots.iter().map(|slot| (slot.slot, None)).collect();
-        let number = self.answering(caller, &from, call, Parts::Publish(parts));
+        let number = self.answering(caller, call, Parts::Publish(parts));
         env.timer(
             self.base.life,
             self.base.clock,
@@ -111,7 +110,7 @@ impl Server {
             Ok(from) => from,
             Err(refused) => return self.send(env, caller, call, refused),
         };
-        let number = self.answering(caller, &from, call, Parts::Bind(vec![None; binds.binds.len()]));
+        let number = self.answering(caller, call, Parts::Bind(vec![None; binds.binds.len()]));
         env.timer(
             self.base.life,
             self.base.clock,
@@ -165,7 +164,7 @@ impl Server {
         if asked.len() > 1 && env.random.chance(200_000) {
             asked.truncate(asked.len() / 2);
         }
-        let number = self.answering(caller, &from, call, Parts::Fetch(vec![None; asked.len()]));
+        let number = self.answering(caller, call, Parts::Fetch(vec![None; asked.len()]));
         env.timer(
             self.base.life,
             self.base.clock,
@@ -280,11 +279,10 @@ impl Server {
         self.answer_if_whole(env, number);
     }
 
-    fn answering(&mut self, caller: Life, from: &NodeRef, call: CallNumber, parts: Parts) -> u64 {
+    fn answering(&mut self, caller: Life, call: CallNumber, parts: Parts) -> u64 {
         self.asked += 1;
         let answering = Answering {
             caller,
-            from: from.clone(),
             call,
             life: self.base.node().incarnation,
             parts,
@@ -314,7 +312,6 @@ impl Server {
         };
         let Answering {
             caller,
-            from,
             call,
             life,
             parts,
@@ -329,7 +326,7 @@ impl Server {
                     .collect();
                 let node = self.base.as_of(life);
                 for slot in &slots {
-                    env.check.acknowledged(env.now, &node, &from, slot);
+                    env.check.acknowledged(env.now, &node, slot);
                 }
                 Answer::Published(v1::PublishAnswer {
                     incarnation: life.0,

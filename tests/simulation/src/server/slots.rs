@@ -123,12 +123,17 @@ impl Server {
         env.trace.line(now, || {
             format!("    slot {number} {:?} <- {input:?}", task.slot.role())
         });
+        let gateway = match &input {
+            Input::Publish(publishes) => Some(publishes.from.clone()),
+            _ => None,
+        };
         task.slot.apply(input, moment, effects);
-        let peer = self.base.life.peer;
-        env.check.role(now, peer, number, task.slot.role());
+        let (node, role) = (self.base.as_of(task.life), task.slot.role());
+        env.check.role(now, self.base.life.peer, number, role);
         for effect in &effects[from..] {
             if let Effect::Published(_, answer) = effect {
-                env.check.decided(now, peer, task.slot.role(), answer);
+                let gateway = gateway.as_ref().expect("publishes are decided on at once");
+                env.check.decided(now, (&node, gateway), role, answer);
             }
         }
     }

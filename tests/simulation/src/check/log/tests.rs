@@ -5,7 +5,8 @@ use super::*;
 const FIRST: PubId = PubId { client: 1, number: 1 };
 const SECOND: PubId = PubId { client: 1, number: 2 };
 const JOINED: Time = Time(10);
-const SESSION: u64 = 7;
+const SESSION: SessionId = SessionId(7);
+const OTHER: SessionId = SessionId(1);
 const CONNECTION: u64 = 70;
 
 /// A log in which both were published after somebody joined.
@@ -32,7 +33,8 @@ fn append(log: &mut Log, epoch: &'static str, offset: u64, id: PubId) -> Result<
         epoch: Bytes::from_static(epoch.as_bytes()),
         offset,
         id,
-        session: Some((SESSION, CONNECTION)),
+        session: SESSION,
+        connection: Some(CONNECTION),
     };
     log.append(Time(40), append, &Ownership::default())
         .map_err(|(of, _)| of)
@@ -43,7 +45,7 @@ fn at(log: u32, offset: u64) -> Place {
 }
 
 fn follows(log: &Log, last: Option<Place>, next: Place) -> bool {
-    log.follows((JOINED, 1), last, next, |_, _| false, &Ownership::default())
+    log.follows((JOINED, OTHER), last, next, |_, _| false, &Ownership::default())
         .is_ok()
 }
 
@@ -57,8 +59,8 @@ fn a_payload_is_read_as_it_was_written() {
 fn two_values_at_one_offset_one_value_at_two_and_a_wrong_order_are_found() {
     let mut log = log();
     assert_eq!(append(&mut log, "e", 1, FIRST), Ok(()));
-    assert_eq!(append(&mut log, "e", 1, FIRST), Ok(()), "seen again");
     assert_eq!(append(&mut log, "e", 1, SECOND), Err("I4"));
+    assert_eq!(append(&mut log, "e", 3, SECOND), Err("I4"), "a hole");
     assert_eq!(append(&mut log, "e", 2, FIRST), Err("I5"));
     assert_eq!(append(&mut log, "f", 1, FIRST), Err("I5"), "no slot began empty");
     let mut log = self::log();
@@ -80,7 +82,7 @@ fn a_hole_a_repeat_and_a_step_back_are_found() {
     assert!(!follows(&log, Some(at(0, 2)), at(0, 2)), "a repeat");
     assert!(!follows(&log, Some(at(1, 1)), at(0, 1)), "an older epoch");
     let gap = |_, offset| offset == 1;
-    let explained = log.follows((JOINED, 1), None, at(0, 2), gap, &Ownership::default());
+    let explained = log.follows((JOINED, OTHER), None, at(0, 2), gap, &Ownership::default());
     assert_eq!(explained, Ok(()));
 }
 

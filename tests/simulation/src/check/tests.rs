@@ -1,5 +1,6 @@
 //! What the checks find that hold clients with positions, ids and aims to their promises.
 
+use super::log::Append;
 use super::*;
 
 const TOPIC: &str = "topics:t0";

@@ -22,6 +22,9 @@ pub(crate) enum BenchCommand {
     /// What `idle` starts: a process that holds a part of the connections until its stdin ends
     #[command(hide = true)]
     IdleWorker(IdleWorkerArgs),
+    /// What `--floor` starts: a bare server
+    #[command(hide = true)]
+    FloorServer(FloorServerArgs),
     /// What `storm` starts: a process that is a part of the clients
     #[command(hide = true)]
     StormWorker(StormWorkerArgs),
@@ -75,6 +78,10 @@ pub(crate) struct LoadArgs {
     /// missed_while_away and not as lost
     #[arg(long)]
     pub(crate) reconnect: bool,
+    /// Put the same load on a bare server first, which writes up to so many frames to a socket at once, and report what it
+    /// costs there and the ratio
+    #[arg(long, value_name = "FRAMES", num_args = 0..=1, default_missing_value = "8", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) floor: Option<u32>,
 }
 
 /// `bench fanout`
@@ -189,4 +196,12 @@ pub(crate) struct StormWorkerArgs {
     /// How long a round may take
     #[arg(long)]
     pub(crate) deadline_ms: u64,
+}
+
+/// `bench floor-server`
+#[derive(Debug, Args)]
+pub(crate) struct FloorServerArgs {
+    /// Frames written to a socket at once, at most
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) frames: u32,
 }

@@ -26,7 +26,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// RFC 6455's own example. A gateway cannot tell, and neither side gains anything by a fresh one here.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Likewise: a mask guards proxies against scripts of browsers, and there is neither.
 pub(crate) const MASK: [u8; 4] = [0x52, 0x69, 0x6e, 0x67];
 

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::args::{LoadArgs, OpenArgs, TargetArgs};
 use super::crowd::{self, Senders};
 use super::entry::Entry;
+use super::floor::Floor;
 use super::measure;
 use super::progress::Progress;
 use super::publisher::{Outgoing, Publisher};
@@ -36,7 +37,7 @@ pub(crate) struct Shape {
     pub(crate) publishers: u32,
 }
 
-/// Runs it.
+/// Runs it, on the floor first if that is asked for.
 pub(crate) async fn run(
     shape: Shape,
     target: &TargetArgs,
@@ -45,6 +46,19 @@ pub(crate) async fn run(
 ) -> Result<LoadReport> {
     check(shape)?;
     servers::sample(&target.pids)?; // a wrong --pid is told before the work
+    let Some(frames_per_write) = load.floor else {
+        return on(shape, target, open, load).await;
+    };
+    let floor = Floor::start(frames_per_write).await?;
+    let below = on(shape, &floor.target(target), open, load)
+        .await
+        .context("load the floor server")?;
+    drop(floor);
+    let above = on(shape, target, open, load).await?;
+    Ok(above.with_floor(frames_per_write, below))
+}
+
+async fn on(shape: Shape, target: &TargetArgs, open: &OpenArgs, load: &LoadArgs) -> Result<LoadReport> {
     let plan = Plan {
         run: run_id(),
         prefix: target.topic_prefix.clone(),

@@ -13,6 +13,7 @@ mod backoff;
 mod client;
 mod crowd;
 mod entry;
+mod floor;
 mod frames;
 mod histogram;
 mod idle;
@@ -99,6 +100,7 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
             look(&args.target).await?;
             tell(&storm::run(args).await?, output)
         }
+        BenchCommand::FloorServer(args) => floor::run(args).await.map(|()| true),
         BenchCommand::IdleWorker(args) => idle_worker::run(args).await.map(|()| true),
         BenchCommand::StormWorker(args) => storm_worker::run(args).await.map(|()| true),
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::accounting::Faults;
 use super::super::args::{LoadArgs, TargetArgs};
+use super::super::floor::FloorReport;
 use super::super::load::Shape;
 use super::super::measure::Measured;
 use super::super::quantiles::{Quantiles, time};
@@ -62,6 +63,9 @@ pub(crate) struct LoadReport {
     accounting: Accounting,
     server_cpu_us_per_delivery: Option<f64>,
     servers: Vec<Cost>,
+    /// With `--floor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<FloorReport>,
     client_cpu_us_per_delivery: Option<f64>,
     /// Of one core.
     client_busy: Option<f64>,
@@ -163,6 +167,7 @@ impl LoadReport {
             accounting,
             server_cpu_us_per_delivery: per(&measured.servers, measured.delivered),
             servers: measured.servers,
+            floor: None,
             client_cpu_us_per_delivery: per(&measured.client, measured.delivered),
             client_busy: per(&measured.client, 1).map(|us| us / 1e6 / seconds),
             client: measured.client,
@@ -172,6 +177,27 @@ impl LoadReport {
         report.problems = report.find_problems();
         report.clean = report.problems.is_empty();
         report
+    }
+
+    /// Along with what the same load cost on a bare server.
+    pub(crate) fn with_floor(mut self, frames_per_write: u32, below: LoadReport) -> LoadReport {
+        let ratio = self
+            .server_cpu_us_per_delivery
+            .zip(below.server_cpu_us_per_delivery)
+            .filter(|(_, floor)| *floor > 0.0)
+            .map(|(us, floor)| us / floor);
+        for problem in below.problems {
+            self.problems.push(format!("on the floor server: {problem}"));
+        }
+        self.clean = self.problems.is_empty();
+        self.floor = Some(FloorReport {
+            frames_per_write,
+            cpu_us_per_delivery: below.server_cpu_us_per_delivery,
+            deliveries_per_s: below.deliveries_per_s,
+            latency_us: below.latency_us,
+            ratio,
+        });
+        self
     }
 
     fn find_problems(&self) -> Vec<String> {
@@ -289,6 +315,25 @@ impl Report for LoadReport {
         let cpu = |us: Option<f64>| available(us, |us| format!("{us:.2} us a delivery"));
         if !self.servers.is_empty() {
             line(text, "server CPU", &cpu(self.server_cpu_us_per_delivery));
+        }
+        if let Some(floor) = &self.floor {
+            let ratio = floor.ratio.map_or(String::new(), |ratio| {
+                format!("; the servers take {ratio:.2} times that")
+            });
+            let frames = match floor.frames_per_write {
+                1 => "a write a frame".to_owned(),
+                frames => format!("up to {frames} frames a write"),
+            };
+            line(
+                text,
+                "floor CPU",
+                &format!("{} with {frames}{ratio}", cpu(floor.cpu_us_per_delivery)),
+            );
+            line(
+                text,
+                "floor delivery",
+                &format!("{}; {:.0} a second", floor.latency_us, floor.deliveries_per_s),
+            );
         }
         let busy = self
             .client_busy

@@ -5,6 +5,8 @@
     reason = "clippy allows it in test functions, and not in what they share"
 )]
 
+#[path = "bench/floor.rs"]
+mod floor;
 #[path = "bench/harness.rs"]
 mod harness;
 

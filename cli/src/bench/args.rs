@@ -119,7 +119,7 @@ pub(crate) struct TopicsArgs {
 }
 
 /// `bench idle`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct IdleArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -134,10 +134,13 @@ pub(crate) struct IdleArgs {
     /// How long to hold them before memory is read
     #[arg(long, value_name = "SECONDS", default_value = "5s", value_parser = duration)]
     pub(crate) hold: Duration,
+    /// Open the same connections to a bare server first, and report what they cost there and the ratio
+    #[arg(long)]
+    pub(crate) floor: bool,
 }
 
 /// `bench storm`
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -156,6 +159,9 @@ pub(crate) struct StormArgs {
     /// For all to be joined; a round without that ends here, as a failure
     #[arg(long, value_name = "SECONDS", default_value = "60s", value_parser = some_time)]
     pub(crate) deadline: Duration,
+    /// Let the same storm break over a bare server first, and report what it costs there and the ratio
+    #[arg(long)]
+    pub(crate) floor: bool,
 }
 
 /// The part of the clients that one process is.

@@ -10,7 +10,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -19,6 +18,9 @@ pub(crate) use server::run;
 use super::args::TargetArgs;
 use super::servers::Named;
 use super::url::Url;
+
+/// Frames a write, where nothing is published.
+pub(crate) const PLAIN: u32 = 1;
 
 /// For the process to listen.
 const START_DEADLINE: Duration = Duration::from_secs(10);
@@ -30,18 +32,6 @@ pub(crate) struct Floor {
     _child: Child,
     url: Url,
     process: Named,
-}
-
-/// What a load cost there.
-#[derive(Debug, Serialize)]
-pub(crate) struct FloorReport {
-    /// So many frames go to a socket in one write at most.
-    pub(crate) frames_per_write: u32,
-    pub(crate) cpu_us_per_delivery: Option<f64>,
-    pub(crate) deliveries_per_s: f64,
-    pub(crate) latency_us: super::quantiles::Quantiles,
-    /// What the cluster costs, over what this costs.
-    pub(crate) ratio: Option<f64>,
 }
 
 impl Floor {
@@ -83,4 +73,12 @@ impl Floor {
             ..target.clone()
         }
     }
+}
+
+/// What the cluster costs, over what the floor costs; `None` if either is not known, or the floor is nothing.
+pub(crate) fn ratio(cluster: Option<f64>, floor: Option<f64>) -> Option<f64> {
+    cluster
+        .zip(floor)
+        .filter(|(_, floor)| *floor > 0.0)
+        .map(|(cluster, floor)| cluster / floor)
 }

@@ -4,16 +4,32 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::args::IdleArgs;
+use super::floor::{self, Floor};
 use super::progress::Progress;
 use super::report::IdleReport;
 use super::servers::{self, Named};
 use super::workers::{self, Worker};
 
-/// Runs it.
+/// Runs it, on the floor first if that is asked for.
 pub(crate) async fn run(args: &IdleArgs) -> Result<IdleReport> {
+    servers::sample(&args.target.pids)?; // a wrong --pid is told before the work
+    if !args.floor {
+        return on(args).await;
+    }
+    let floor = Floor::start(floor::PLAIN).await?;
+    let on_floor = IdleArgs {
+        target: floor.target(&args.target),
+        ..args.clone()
+    };
+    let below = on(&on_floor).await.context("load the floor server")?;
+    drop(floor);
+    Ok(on(args).await?.with_floor(below))
+}
+
+async fn on(args: &IdleArgs) -> Result<IdleReport> {
     let target = &args.target;
     let before = servers::sample(&target.pids)?;
     let started = Instant::now();

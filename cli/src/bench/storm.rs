@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::args::StormArgs;
+use super::floor::{self, Floor};
 use super::histogram::Histogram;
 use super::idle::{hold, join};
 use super::quantiles::Quantiles;
@@ -17,8 +18,23 @@ use super::said::Told;
 use super::servers::{self, Named};
 use super::workers::{self, Worker};
 
-/// Runs it.
+/// Runs it, on the floor first if that is asked for.
 pub(crate) async fn run(args: &StormArgs) -> Result<StormReport> {
+    servers::sample(&args.target.pids)?; // a wrong --pid is told before the work
+    if !args.floor {
+        return on(args).await;
+    }
+    let floor = Floor::start(floor::PLAIN).await?;
+    let on_floor = StormArgs {
+        target: floor.target(&args.target),
+        ..args.clone()
+    };
+    let below = on(&on_floor).await.context("load the floor server")?;
+    drop(floor);
+    Ok(on(args).await?.with_floor(below))
+}
+
+async fn on(args: &StormArgs) -> Result<StormReport> {
     let target = &args.target;
     let servers_before = servers::sample(&target.pids)?;
     let flags = [("--deadline-ms", args.deadline.as_millis().to_string())];

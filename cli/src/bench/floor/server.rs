@@ -67,6 +67,8 @@ struct Server {
 #[derive(Default)]
 struct Topic {
     members: RefCell<Vec<Rc<Socket>>>,
+    /// How many of them are gone.
+    gone: Cell<usize>,
     frames: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -76,6 +78,8 @@ struct Socket {
     unsent: RefCell<Vec<u8>>,
     wake: Notify,
     gone: Cell<bool>,
+    /// Of which it is a member.
+    topics: RefCell<Vec<Rc<Topic>>>,
 }
 
 impl Server {
@@ -88,10 +92,14 @@ impl Server {
             unsent: RefCell::default(),
             wake: Notify::new(),
             gone: Cell::new(false),
+            topics: RefCell::default(),
         });
         // Whatever ends it: the generator knows which of its connections it has closed.
         let ended = self.read(&socket).await;
         socket.gone.set(true);
+        for topic in socket.topics.take() {
+            topic.lose_one();
+        }
         drop(ended);
     }
 
@@ -139,6 +147,7 @@ impl Server {
         if event == "phx_join" {
             let topic = Rc::clone(self.topics.borrow_mut().entry(name.to_owned()).or_default());
             topic.members.borrow_mut().push(Rc::clone(socket));
+            socket.topics.borrow_mut().push(topic);
         }
         let reply =
             format!(r#"[{join_ref},"{reference}","{name}","phx_reply",{{"status":"ok","response":{{}}}}]"#);
@@ -178,16 +187,28 @@ impl Server {
 impl Topic {
     fn write(&self) {
         let frames = self.frames.take();
-        let mut members = self.members.borrow_mut();
-        members.retain(|member| !member.gone.get());
-        for member in members.iter() {
+        for member in self.members.borrow().iter() {
             member.write(&frames);
+        }
+    }
+
+    /// A socket stays open as long as it is a member, so those that are gone go once they are the half: each costs a look
+    /// or two, however many a topic has.
+    fn lose_one(&self) {
+        self.gone.set(self.gone.get() + 1);
+        let mut members = self.members.borrow_mut();
+        if self.gone.get() * 2 >= members.len() {
+            members.retain(|member| !member.gone.get());
+            self.gone.set(0);
         }
     }
 }
 
 impl Socket {
     fn write(&self, frames: &[Vec<u8>]) {
+        if self.gone.get() {
+            return;
+        }
         let mut unsent = self.unsent.borrow_mut();
         let mut written = 0;
         if unsent.is_empty() {

@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::args::IdleArgs;
+use super::super::floor;
 use super::super::servers::{self, Cost};
 use super::super::url::Url;
+use super::floor::{IdleFloor, add_problems};
 use super::{Report, available, complain, costs, line, per};
 
 /// Of `idle`.
@@ -25,6 +27,9 @@ pub(crate) struct IdleReport {
     server_idle_cpu_us_per_s: Option<f64>,
     /// From before the first join to the end of the hold.
     servers: Vec<Cost>,
+    /// With `--floor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<IdleFloor>,
     client: Vec<Cost>,
     clean: bool,
     problems: Vec<String>,
@@ -71,10 +76,23 @@ impl IdleReport {
             server_bytes_per_connection: gained.map(|bytes| bytes as f64 / connections),
             server_idle_cpu_us_per_s: holding_us.map(|us| us as f64 / hold_seconds),
             servers: whole,
+            floor: None,
             client,
             clean: problems.is_empty(),
             problems,
         }
+    }
+
+    /// Along with what the same connections cost on a bare server.
+    pub(crate) fn with_floor(mut self, below: IdleReport) -> IdleReport {
+        add_problems(&mut self.problems, below.problems);
+        self.clean = self.problems.is_empty();
+        self.floor = Some(IdleFloor {
+            cpu_us_per_join: below.server_cpu_us_per_join,
+            bytes_per_connection: below.server_bytes_per_connection,
+            ratio: floor::ratio(self.server_cpu_us_per_join, below.server_cpu_us_per_join),
+        });
+        self
     }
 }
 
@@ -114,6 +132,9 @@ impl Report for IdleReport {
                     format!("{:.2} % of a core", us / 10_000.0)
                 }),
             );
+        }
+        if let Some(floor) = &self.floor {
+            floor.lines(text);
         }
         let processes: Vec<Cost> = self.servers.iter().chain(&self.client).cloned().collect();
         text.push('\n');

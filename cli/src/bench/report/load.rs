@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::accounting::Faults;
 use super::super::args::{LoadArgs, TargetArgs};
-use super::super::floor::FloorReport;
+use super::super::floor;
 use super::super::load::Shape;
 use super::super::measure::Measured;
 use super::super::quantiles::{Quantiles, time};
@@ -14,6 +14,7 @@ use super::super::tally::{Settled, Tally};
 use super::super::timing;
 use super::super::url::Url;
 use super::super::wire::Plan;
+use super::floor::{LoadFloor, add_problems};
 use super::{Report, available, complain, costs, line, per};
 
 /// Of one core; from here on the generator may be what is slow.
@@ -65,7 +66,7 @@ pub(crate) struct LoadReport {
     servers: Vec<Cost>,
     /// With `--floor`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    floor: Option<FloorReport>,
+    floor: Option<LoadFloor>,
     client_cpu_us_per_delivery: Option<f64>,
     /// Of one core.
     client_busy: Option<f64>,
@@ -181,21 +182,14 @@ impl LoadReport {
 
     /// Along with what the same load cost on a bare server.
     pub(crate) fn with_floor(mut self, frames_per_write: u32, below: LoadReport) -> LoadReport {
-        let ratio = self
-            .server_cpu_us_per_delivery
-            .zip(below.server_cpu_us_per_delivery)
-            .filter(|(_, floor)| *floor > 0.0)
-            .map(|(us, floor)| us / floor);
-        for problem in below.problems {
-            self.problems.push(format!("on the floor server: {problem}"));
-        }
+        add_problems(&mut self.problems, below.problems);
         self.clean = self.problems.is_empty();
-        self.floor = Some(FloorReport {
+        self.floor = Some(LoadFloor {
             frames_per_write,
             cpu_us_per_delivery: below.server_cpu_us_per_delivery,
             deliveries_per_s: below.deliveries_per_s,
             latency_us: below.latency_us,
-            ratio,
+            ratio: floor::ratio(self.server_cpu_us_per_delivery, below.server_cpu_us_per_delivery),
         });
         self
     }
@@ -317,23 +311,7 @@ impl Report for LoadReport {
             line(text, "server CPU", &cpu(self.server_cpu_us_per_delivery));
         }
         if let Some(floor) = &self.floor {
-            let ratio = floor.ratio.map_or(String::new(), |ratio| {
-                format!("; the servers take {ratio:.2} times that")
-            });
-            let frames = match floor.frames_per_write {
-                1 => "a write a frame".to_owned(),
-                frames => format!("up to {frames} frames a write"),
-            };
-            line(
-                text,
-                "floor CPU",
-                &format!("{} with {frames}{ratio}", cpu(floor.cpu_us_per_delivery)),
-            );
-            line(
-                text,
-                "floor delivery",
-                &format!("{}; {:.0} a second", floor.latency_us, floor.deliveries_per_s),
-            );
+            floor.lines(text);
         }
         let busy = self
             .client_busy

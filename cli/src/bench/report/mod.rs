@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* a report that is not clean says why, in `problems`.
 
+mod floor;
 mod idle;
 mod load;
 mod storm;

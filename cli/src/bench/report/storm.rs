@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use super::super::args::StormArgs;
+use super::super::floor;
 use super::super::quantiles::{Quantiles, time};
 use super::super::reasons::Reasons;
 use super::super::servers::Cost;
 use super::super::url::Url;
+use super::floor::{StormFloor, add_problems};
 use super::{Report, available, complain, costs, line, per};
 
 /// Of `storm`.
@@ -28,6 +30,9 @@ pub(crate) struct StormReport {
     server_cpu_us_per_join: Option<f64>,
     /// From before the first round to the end of the last one's hold.
     servers: Vec<Cost>,
+    /// With `--floor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<StormFloor>,
     client_cpu_us_per_join: Option<f64>,
     client: Vec<Cost>,
     clean: bool,
@@ -95,11 +100,25 @@ impl StormReport {
             closed_because: closed,
             server_cpu_us_per_join: per(&servers, joins),
             servers,
+            floor: None,
             client_cpu_us_per_join: per(&client, joins),
             client,
             clean: problems.is_empty(),
             problems,
         }
+    }
+
+    /// Along with what the same storm was to a bare server.
+    pub(crate) fn with_floor(mut self, below: StormReport) -> StormReport {
+        add_problems(&mut self.problems, below.problems);
+        self.clean = self.problems.is_empty();
+        self.floor = Some(StormFloor {
+            seconds: below.rounds.iter().map(|round| round.seconds).collect(),
+            join_us: below.join_us,
+            cpu_us_per_join: below.server_cpu_us_per_join,
+            ratio: floor::ratio(self.server_cpu_us_per_join, below.server_cpu_us_per_join),
+        });
+        self
     }
 }
 
@@ -136,6 +155,9 @@ impl Report for StormReport {
         let cpu = |us: Option<f64>| available(us, |us| format!("{us:.1} us a join"));
         if !self.servers.is_empty() {
             line(text, "server CPU", &cpu(self.server_cpu_us_per_join));
+        }
+        if let Some(floor) = &self.floor {
+            floor.lines(text);
         }
         line(text, "client CPU", &cpu(self.client_cpu_us_per_join));
         let processes: Vec<Cost> = self.servers.iter().chain(&self.client).cloned().collect();

@@ -7,18 +7,22 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 use super::super::args::FloorServerArgs;
 use super::super::client::ACCEPT;
 use super::super::said::lines_of_stdin;
 use crate::output;
+
+/// Connections that wait to be taken. With the 128 that is usual, most of a storm would be told to try again in a second.
+const BACKLOG: u32 = 4096;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -31,7 +35,7 @@ thread_local! {
 
 /// Serves until its stdin ends.
 pub(crate) async fn run(args: &FloorServerArgs) -> Result<()> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("listen")?;
+    let listener = listen().context("listen")?;
     output::line(&listener.local_addr()?.port().to_string())?;
     let server = Rc::new(Server {
         frames: args.frames as usize,
@@ -53,6 +57,12 @@ pub(crate) async fn run(args: &FloorServerArgs) -> Result<()> {
         failed = serve => failed,
         () = async { while lines.recv().await.is_some() {} } => Ok(()),
     }
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    socket.listen(BACKLOG)
 }
 
 struct Server {

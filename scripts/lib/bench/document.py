@@ -43,13 +43,17 @@ COLUMNS = {
 
 INTRO = """# What Ringcast costs
 
-Written by `scripts/bench`; the figures are in `benchmarks/*.json`, and `scripts/bench --render` makes this page of them again.
+Written by `scripts/bench`; the figures are in `benchmarks/*.json`, and `scripts/bench --render` makes this page of them
+again.
 
 The load generator is `ringcast bench` (docs/bench.md), which shares the machine with what it loads and accounts for every
-message; its own processor time is none of the figures but `client`. The *floor* is a bare server of one thread that does the same
-work under the same load, in the same run. Processor time is that of all processes of a cluster together, payloads have 128
-bytes, and the figure held against a bar is the median of the rounds.
+message; its own processor time is none of the figures but `client`. The *floor* is a bare server of one thread that does the
+same work under the same load, in the same run. Processor time is that of all processes of a cluster together, payloads have
+128 bytes, and the figure held against a bar is the median of the rounds.
 """
+
+CLUSTERS = """*dev* is one gateway and one topic server in one process, *apart* a coordinator, 2 topic servers and 2 gateways, a
+process each; clients are spread over both gateways. Every run has a cluster of its own, and memory is what it gained."""
 
 
 def store(folder, part, measured):
@@ -114,7 +118,12 @@ def of_bars(measured):
         ],
     )
     shares = [
-        (label(bar), ("dev", "apart").index(cluster), [value / most for value in values], None if median is None else median / most)
+        (
+            label(bar),
+            ("dev", "apart").index(cluster),
+            [value / most for value in values],
+            None if median is None else median / most,
+        )
         for bar, cluster, values, median, most, _ in judged
         if most is not None
     ]
@@ -124,8 +133,7 @@ def of_bars(measured):
         f"## Against the bars: {count} round{'s' if count > 1 else ''}",
         "Of less time and fewer clients than bars are for (`--quick`)." if measured["quick"] else "",
         machine(measured["machine"]),
-        "*dev* is one gateway and one topic server in one process, *apart* a coordinator, 2 topic servers and 2 gateways, a\n"
-        "process each; clients are spread over both gateways. Every run has a cluster of its own, and memory is what it gained.",
+        CLUSTERS,
         table,
         f"![Figures over their bars]({FOLDER}/bars.svg)",
         wrong(found),
@@ -147,7 +155,8 @@ def label(bar):
 
 def wrong(found):
     lines = [
-        f"- {cluster}, {key}, round {number}: {'; '.join(problems)}" for cluster, key, number, problems in bars.unclean(found)
+        f"- {cluster}, {key}, round {number}: {'; '.join(problems)}"
+        for cluster, key, number, problems in bars.unclean(found)
     ]
     if not lines:
         return "Every message of every run arrived once and in order, and no connection was closed."

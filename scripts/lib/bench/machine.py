@@ -39,14 +39,15 @@ def describe(binary):
     if git("status", "--porcelain", "--untracked-files=no"):
         commit += ", and changes that are not committed"
     with open(binary, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        digest = hashlib.sha256(file.read()).hexdigest()[:16]
     version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    name = version.stdout.partition("\n")[0] or "unknown"
     return {
         "CPU": cpu_model(),
         "cores": str(os.cpu_count()),
         "memory": memory,
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "commit": commit,
-        "binary": f"{version.stdout.partition("\n")[0] or 'unknown'}, SHA-256 {digest}...",
+        "binary": f"{name}, SHA-256 {digest}...",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }

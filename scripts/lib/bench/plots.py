@@ -81,7 +81,8 @@ def against(title, note, rows, names):
 
     parts = legend(names, 42)
     for tick in ticks:
-        parts += [stroke(x(tick), top - 8, x(tick), bottom, "grid"), text(x(tick), bottom + 16, number(tick), "faint", "middle")]
+        parts.append(stroke(x(tick), top - 8, x(tick), bottom, "grid"))
+        parts.append(text(x(tick), bottom + 16, number(tick), "faint", "middle"))
     parts += [stroke(x(1), top - 8, x(1), bottom, "bar"), text(x(1), top - 12, "bar", "faint", "middle")]
     for index, (label, series, shares, median) in enumerate(rows):
         y = top + line * index + line / 2
@@ -117,7 +118,8 @@ def curves(title, x_name, y_name, series, logarithmic=False):
 
     parts = [*legend([name for name, _ in series], 44), text(10, 64, y_name, "faint")]
     for tick in y_ticks:
-        parts += [stroke(left, at_y(tick), right, at_y(tick), "grid"), text(left - 8, at_y(tick) + 4, number(tick), "faint", "end")]
+        parts.append(stroke(left, at_y(tick), right, at_y(tick), "grid"))
+        parts.append(text(left - 8, at_y(tick) + 4, number(tick), "faint", "end"))
     for tick in x_ticks:
         parts.append(text(at_x(tick), bottom + 18, number(tick), "faint", "middle"))
     parts.append(text((left + right) / 2, bottom + 38, x_name, "faint", "middle"))

@@ -80,10 +80,15 @@ def judge(found):
     return rows
 
 
+def missed(found):
+    """Bars that were."""
+    return [row for row in judge(found) if row[-1] is False]
+
+
 def unclean(found):
-    """(cluster, scenario, round, problems) of runs in which something was not as it should be."""
+    """Runs in which something was not as it should be, a line each."""
     return [
-        (cluster, key, number, figures["problems"])
+        f"{cluster}, {key}, round {number}: {'; '.join(figures['problems'])}"
         for cluster, scenarios in found.items()
         for key, runs in scenarios.items()
         for number, figures in enumerate(runs, 1)
@@ -111,7 +116,16 @@ def table(found):
     for bar, cluster, _, median, most, met in judge(found):
         limit = "" if most is None else f"<= {short(most)}"
         lines.append((bar.name, cluster, f"{short(median)} {bar.unit}", limit, verdict(met)))
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    return aligned(lines, (2, 3))
+
+
+def aligned(lines, numbers):
+    """Columns, those of numbers to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip() for a, b, c, d, e in lines
+        "  ".join(
+            word.rjust(width) if column in numbers else word.ljust(width)
+            for column, (word, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
     )

@@ -175,7 +175,6 @@ class Cluster:
 class Dev(Cluster):
     """`ringcast dev`: all of it in one process."""
 
-    label = "dev: 1 gateway, 1 topic server in one process"
     short = "dev"
     commands = ["ringcast dev --gateways 1 --topic-servers 1"]
 
@@ -193,16 +192,15 @@ class Apart(Cluster):
     """A coordinator, topic servers and gateways, each a process."""
 
     short = "apart"
+    commands = [
+        "ringcast coordinator --data-dir DIR",
+        "ringcast topic-server --id ts-N --store URL --expect-topic-servers 2 --limits-profile bench    # N: 1, 2",
+        "ringcast gateway --id gw-N --store URL --limits-profile bench                                  # N: 1, 2",
+    ]
 
     def __init__(self, binary, topic_servers=2, gateways=2):
         super().__init__(binary)
         self.topic_servers, self.gateways = topic_servers, gateways
-        self.label = f"apart: {gateways} gateways, {topic_servers} topic servers, a process each"
-        self.commands = [
-            "ringcast coordinator --data-dir DIR",
-            f"ringcast topic-server --id ts-N --store URL --expect-topic-servers {topic_servers} --limits-profile bench",
-            "ringcast gateway --id gw-N --store URL --limits-profile bench",
-        ]
 
     def start(self):
         store, admin = PORT.take(), PORT.take()

@@ -10,7 +10,7 @@ import os
 import bars
 import plots
 from bars import short, verdict
-from scenarios import SCENARIOS
+from scenarios import SCENARIOS, TOPOLOGIES
 
 FOLDER = "benchmarks"
 # Of each figure: what it is, its unit, and how many of these one is.
@@ -154,10 +154,7 @@ def label(bar):
 
 
 def wrong(found):
-    lines = [
-        f"- {cluster}, {key}, round {number}: {'; '.join(problems)}"
-        for cluster, key, number, problems in bars.unclean(found)
-    ]
+    lines = [f"- {line}" for line in bars.unclean(found)]
     if not lines:
         return "Every message of every run arrived once and in order, and no connection was closed."
     return "Not everything was as it should be:\n\n" + "\n".join(lines)
@@ -165,8 +162,8 @@ def wrong(found):
 
 def commands(measured):
     lines = []
-    for cluster in measured["clusters"]:
-        lines += [f"# {cluster['label']}", *cluster["commands"], ""]
+    for topology in TOPOLOGIES:
+        lines += [f"# {topology.short}", *topology.commands, ""]
     lines.append("# each with --pid NAME=PID of every process, --url of every gateway, --quiet -o json")
     for scenario in SCENARIOS:
         for cluster, scenarios in measured["found"].items():

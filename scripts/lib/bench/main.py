@@ -7,11 +7,14 @@ import sys
 import bars
 import clusters
 import document
+import laws
+import laws_page
 import machine
 from clusters import Failed
-from scenarios import TOPOLOGIES
 
-PARTS = {"bars": document.of_bars}
+PARTS = {"bars": document.of_bars, "laws": laws_page.of_laws}
+ROUNDS = 5
+ROUNDS_OF_LAWS = 3
 FILES_MIN = 17_000
 
 
@@ -26,24 +29,19 @@ def main():
     clusters.die_orderly()
     clusters.raise_file_limit(FILES_MIN)
     facts = machine.describe(binary)
-    found = bars.measure(binary, 1 if args.quick else args.rounds, args.quick)
-    measured = {
-        "machine": facts,
-        "rounds": 1 if args.quick else args.rounds,
-        "quick": args.quick,
-        "clusters": [{"label": made.label, "commands": made.commands} for made in (make(binary) for make in TOPOLOGIES)],
-        "found": found,
-    }
-    print(bars.table(found))
+    rounds = 1 if args.quick else args.rounds or (ROUNDS_OF_LAWS if args.laws else ROUNDS)
+    part = laws if args.laws else bars
+    found = part.measure(binary, rounds, args.quick)
+    measured = {"machine": facts, "rounds": rounds, "quick": args.quick, "found": found}
+    print(part.table(found))
     out = args.out or (None if args.quick else "docs")
     if out:
-        document.store(out, "bars", measured)
+        document.store(out, "laws" if args.laws else "bars", measured)
         print(document.render(out, PARTS), file=sys.stderr)
-    wrong = bars.unclean(found)
-    for cluster, key, number, problems in wrong:
-        print(f"not clean: {cluster}, {key}, round {number}: {'; '.join(problems)}", file=sys.stderr)
-    missed = [] if args.quick else [row for row in bars.judge(found) if row[-1] is False]
-    return not wrong and not missed
+    wrong = part.unclean(found)
+    for line in wrong:
+        print(f"not clean: {line}", file=sys.stderr)
+    return not wrong and (args.quick or not part.missed(found))
 
 
 def arguments():
@@ -51,7 +49,8 @@ def arguments():
         prog="scripts/bench",
         description="Measures what Ringcast costs against bars and against a bare server, and writes docs/benchmarks.md.",
     )
-    parser.add_argument("--rounds", type=count, default=5, metavar="N", help="rounds, in turn over all runs (5)")
+    parser.add_argument("--rounds", type=count, metavar="N", help="rounds, in turn over all runs (5; laws: 3)")
+    parser.add_argument("--laws", action="store_true", help="how costs grow, instead of what they are")
     parser.add_argument("--quick", action="store_true", help="one short round; writes only with --out")
     parser.add_argument("--out", metavar="FOLDER", help="where benchmarks.md and benchmarks/ are written (docs)")
     parser.add_argument("--render", action="store_true", help="measure nothing; make the page again of its figures")

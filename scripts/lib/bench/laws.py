@@ -1,0 +1,313 @@
+"""How costs grow: with gateways, with subscribers, with what is held in memory, with topic servers.
+
+Invariant: each point has a cluster of its own. Where counts are compared, publishes are so far apart that none shares a
+batch with another; where processor time is, they come at a rate that fills batches.
+"""
+
+import statistics
+
+import bars
+import traffic
+from bars import say
+from clusters import Apart, Failed, bench
+
+# A twentieth of a second apart: far more than a publish takes.
+APART = {"rate": 20, "warmup": "1s", "duration": "10s"}
+BUSY = {"topics": 200, "subscribers": 5, "publishers": 4, "rate": 2000, "warmup": "2s", "duration": "10s"}
+FLAT = 1.01
+FLAT_CPU = 1.10
+
+
+def words(command, flags):
+    return [command, *(word for flag, value in flags.items() for word in (f"--{flag}", str(value)))]
+
+
+class Law:
+    """What is varied, and what is measured for each value of it."""
+
+    def __init__(self, key, title, x_name, xs, quick, point, plots, promise=None, logarithmic=False, varied=None):
+        self.key, self.title, self.x_name, self.point = key, title, x_name, point
+        # What `xs` are, where x is what came of them.
+        self.varied = varied or x_name
+        self.xs, self.quick = xs, quick
+        # (name of the file, title, name of y, {figure: name}, what one y is of the figure)
+        self.plots, self.promise, self.logarithmic = plots, promise, logarithmic
+
+
+def counted(binary, gateways, with_members, subscribers, brief):
+    """Counts and bytes of a publish on one topic, whose members are on the first gateways."""
+    flags = {"subscribers": subscribers, **APART, **({"duration": "2s"} if brief else {})}
+    with Apart(binary, 2, gateways) as cluster:
+        ports = {int(address.rpartition(":")[2]) for address in cluster.rpc.values()}
+        before, bytes_before = sums(cluster), traffic.received(ports)
+        checked(bench(cluster, words("fanout", flags), cluster.urls[:with_members]))
+        after, bytes_after = sums(cluster), traffic.received(ports)
+    publishes = after["ringcast_publishes_total"] - before["ringcast_publishes_total"]
+    if publishes <= 0:
+        raise Failed("nothing was published")
+    of = {"calls": "deliver_calls", "entries": "deliver_entries", "publications": "deliver_publications"}
+    figures = {
+        name: (after[f"ringcast_{metric}_total"] - before[f"ringcast_{metric}_total"]) / publishes
+        for name, metric in of.items()
+    }
+    return {**figures, "bytes": (bytes_after - bytes_before) / publishes}
+
+
+def sums(cluster):
+    """Counters of all topic servers together. One that has not counted yet is 0."""
+    total = {}
+    names = ["publishes", "deliver_calls", "deliver_entries", "deliver_publications"]
+    for process in cluster.of("ts-"):
+        metrics = cluster.metrics(process)
+        for name in (f"ringcast_{name}_total" for name in names):
+            total[name] = total.get(name, 0.0) + metrics.get(name, 0.0)
+    return total
+
+
+def checked(report):
+    if not report["clean"]:
+        raise Failed("; ".join(report["problems"]))
+    return report
+
+
+def cpu_us(report, prefix):
+    servers = [server for server in report["servers"] if server["name"].startswith(prefix)]
+    return sum(server["cpu_us"] for server in servers)
+
+
+def gained(report, prefix):
+    servers = [server for server in report["servers"] if server["name"].startswith(prefix)]
+    return sum(server["rss_after_bytes"] - server["rss_before_bytes"] for server in servers)
+
+
+def without_members(binary, gateways, brief):
+    figures = counted(binary, gateways, 1, 100, brief)
+    flags = {**BUSY, **({"duration": "3s"} if brief else {})}
+    with Apart(binary, 2, gateways) as cluster:
+        report = checked(bench(cluster, words("topics", flags), cluster.urls[:1]))
+    return {**figures, "owner_cpu_us": cpu_us(report, "ts-") / report["publishes"]}
+
+
+def with_members(binary, gateways, brief):
+    return counted(binary, gateways, gateways, 20 * gateways, brief)
+
+
+def subscribers(binary, count, brief):
+    return counted(binary, 2, 1, count, brief)
+
+
+def memory_of_connections(binary, connections, brief):
+    return idle(binary, connections, 5, brief)
+
+
+def memory_of_topics(binary, topics, brief):
+    """As many connections, and ever more topics they are joined to."""
+    connections = 2000 if brief else 10_000
+    return idle(binary, connections, connections // topics, brief)
+
+
+def idle(binary, connections, members, brief):
+    with Apart(binary, 1, 1) as cluster:
+        flags = {"connections": connections, "members": members, "hold": "1s" if brief else "5s"}
+        report = checked(bench(cluster, words("idle", flags)))
+    return {"gateway_bytes": gained(report, "gw-"), "topic_server_bytes": gained(report, "ts-")}
+
+
+def memory_of_history(binary, seconds, brief):
+    """Publications of 128 bytes on 1,000 topics, which keep 300 each; the longer it is published, the more there are."""
+    topics, kept_max = 1000, 300
+    with Apart(binary, 1, 1) as cluster:
+        owner = cluster.of("ts-")[0]
+        flags = {"topics": topics, "subscribers": 1, "publishers": 16, "warmup": "0s", "duration": f"{seconds}s"}
+        before = owner.rss_bytes()
+        checked(bench(cluster, words("topics", flags)))
+        metrics = cluster.metrics(owner)
+        after = owner.rss_bytes()
+    published = metrics["ringcast_publishes_total"]
+    return {
+        "x": min(published, topics * kept_max),
+        "topic_server_bytes": after - before,
+        "history_bytes": metrics["ringcast_history_bytes"],
+    }
+
+
+def throughput(binary, topic_servers, brief):
+    flags = {"topics": 2000, "subscribers": 5, "publishers": 32, "warmup": "2s", "duration": "2s" if brief else "10s"}
+    with Apart(binary, topic_servers, 2) as cluster:
+        report = checked(bench(cluster, words("topics", flags)))
+    owners_s = cpu_us(report, "ts-") / 1e6
+    servers_s = (cpu_us(report, "ts-") + cpu_us(report, "gw-") + cpu_us(report, "coordinator")) / 1e6
+    return {
+        "publishes_per_s": report["publishes_per_s"],
+        "publishes_per_owner_cpu_s": report["publishes"] / owners_s if owners_s else None,
+        "publishes_per_cpu_s": report["publishes"] / servers_s if servers_s else None,
+    }
+
+
+def flat(figure, name, most):
+    """A promise: over all x, the greatest is at most so many times the least."""
+
+    def judge(points):
+        values = [point[figure] for point in points]
+        least, greatest = min(values), max(values)
+        met = least > 0 and greatest <= most * least
+        return f"{name}: {bars.short(least)} to {bars.short(greatest)}, to be within {(most - 1) * 100:.0f} %", met
+
+    return judge
+
+
+def one_each(figure, name):
+    """A promise: as many as x."""
+
+    def judge(points):
+        worst = max(abs(point[figure] / point["x"] - 1) for point in points)
+        return f"{name}: one for each gateway with members, at worst {worst * 100:.1f} % off, to be within 1 %", worst <= 0.01
+
+    return judge
+
+
+COUNTS = {"calls": "Deliver calls", "entries": "entries"}
+BYTES = {"bytes": "bytes between nodes"}
+GATEWAYS = (2, 4, 8, 16)
+MEMORY = {"gateway_bytes": "gateway", "topic_server_bytes": "topic server"}
+LAWS = (
+    Law(
+        "without-members", "Gateways without members", "gateways, of which one has members", GATEWAYS, (2, 4), without_members,
+        [
+            ("calls", "a publish", COUNTS, 1),
+            ("bytes", "bytes a publish", BYTES, 1),
+            ("cpu", "us a publish, at 2,000/s", {"owner_cpu_us": "CPU of the topic servers"}, 1),
+        ],
+        [
+            flat("calls", "Deliver calls a publish", FLAT),
+            flat("entries", "entries a publish", FLAT),
+            flat("bytes", "bytes a publish", FLAT),
+            flat("owner_cpu_us", "CPU of the topic servers, us a publish", FLAT_CPU),
+        ],
+        logarithmic=True,
+    ),
+    Law(
+        "with-members", "Gateways with members", "gateways, each with 20 members", (1, *GATEWAYS), (1, 3), with_members,
+        [("calls", "a publish", COUNTS, 1), ("bytes", "bytes a publish", BYTES, 1)],
+        [one_each("calls", "Deliver calls a publish"), one_each("entries", "entries a publish")],
+    ),
+    Law(
+        "subscribers", "Subscribers of one gateway", "subscribers", (1, 10, 100, 1000, 5000), (1, 100), subscribers,
+        [("calls", "a publish", COUNTS, 1), ("bytes", "bytes a publish", BYTES, 1)],
+        [
+            flat("calls", "Deliver calls a publish", FLAT),
+            flat("entries", "entries a publish", FLAT),
+        ],
+        logarithmic=True,
+    ),
+    Law(
+        "connections", "Memory of connections", "connections, 5 on a topic", (2500, 5000, 10_000, 15_000), (500, 2000),
+        memory_of_connections, [("memory", "MiB gained", MEMORY, 1 << 20)],
+    ),
+    Law(
+        "topics", "Memory of topics", "topics, of 10,000 connections", (100, 1000, 2000, 5000, 10_000), (20, 2000),
+        memory_of_topics, [("memory", "MiB gained", MEMORY, 1 << 20)],
+    ),
+    Law(
+        "history", "Memory of history", "publications kept, of 128 bytes", (2, 5, 10, 20), (1, 3), memory_of_history,
+        [
+            (
+                "memory", "MiB",
+                {"topic_server_bytes": "gained by the topic server", "history_bytes": "of its budget"}, 1 << 20,
+            )
+        ],
+        varied="seconds of publishing",
+    ),
+    Law(
+        "topic-servers", "Throughput", "topic servers", (1, 2, 3, 4, 5, 6), (1, 2), throughput,
+        [
+            (
+                "throughput", "publishes",
+                {
+                    "publishes_per_s": "a second",
+                    "publishes_per_cpu_s": "a second of CPU of all servers",
+                    "publishes_per_owner_cpu_s": "a second of CPU of the topic servers",
+                },
+                1,
+            )
+        ],
+    ),
+)  # fmt: skip
+
+
+def measure(binary, rounds, quick):
+    """The rounds of every point of every law, in turn."""
+    found = {law.key: [] for law in LAWS}
+    for number in range(rounds):
+        for law in LAWS:
+            for index, x in enumerate(law.quick if quick else law.xs):
+                say(f"round {number + 1}, {law.title}: {x} {law.varied}")
+                try:
+                    figures = law.point(binary, x, quick)
+                except Failed as error:
+                    figures = {"failed": str(error)}
+                say(f"    {brief(figures)}")
+                figures = {"x": x, **figures}
+                if number == 0:
+                    found[law.key].append([])
+                found[law.key][index].append(figures)
+    return found
+
+
+def brief(figures):
+    return ", ".join(f"{name} {value if name == 'failed' else bars.short(value)}" for name, value in figures.items())
+
+
+def points(runs):
+    """The median of every figure, for each x; a point of which a round failed is none."""
+    good = [rounds for rounds in runs if not any("failed" in figures for figures in rounds)]
+    return [
+        {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0] if known(rounds, name)}
+        for rounds in good
+    ]
+
+
+def known(rounds, name):
+    return all(figures.get(name) is not None for figures in rounds)
+
+
+def judge(found):
+    """(law, what, met) of every promise, and of every point that could not be measured."""
+    verdicts = []
+    for law in LAWS:
+        runs = found[law.key]
+        at = points(runs)
+        for rounds in runs:
+            for figures in rounds:
+                if "failed" in figures:
+                    verdicts.append((law, f"{figures['x']} {law.varied}: {figures['failed']}", False))
+        if law.promise and at:
+            verdicts += [(law, *promise(at)) for promise in law.promise]
+    return verdicts
+
+
+def table(found):
+    """For people, on a terminal."""
+    lines = [("LAW", "OF", "FIGURES")]
+    for law in LAWS:
+        for point in points(found[law.key]):
+            figures = ", ".join(f"{name} {bars.short(value)}" for name, value in point.items() if name != "x")
+            lines.append((law.title, f"{point['x']:,.0f}", figures))
+    promises = [("", "PROMISE", "")] + [(bars.verdict(met), what, law.title) for law, what, met in judge(found)]
+    return bars.aligned(lines, (1,)) + "\n\n" + bars.aligned(promises, ())
+
+
+def missed(found):
+    """Promises that were."""
+    return [line for line in judge(found) if not line[-1]]
+
+
+def unclean(found):
+    """Runs that failed, a line each."""
+    return [
+        f"{law.title}, {figures['x']} {law.x_name}: {figures['failed']}"
+        for law in LAWS
+        for rounds in found[law.key]
+        for figures in rounds
+        if "failed" in figures
+    ]

@@ -9,6 +9,8 @@
 mod floor;
 #[path = "bench/harness.rs"]
 mod harness;
+#[path = "bench/page.rs"]
+mod page;
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What a person can ask of `ringcast bench`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -47,6 +48,14 @@ pub(crate) struct TargetArgs {
     pub(crate) quiet: bool,
 }
 
+/// What else is made of the report.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PageArgs {
+    /// Write the report as a page too, with plots; it needs nothing else and can be sent to anybody
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
 /// How connections are opened.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OpenArgs {
@@ -90,6 +99,8 @@ pub(crate) struct FanoutArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
+    pub(crate) page: PageArgs,
+    #[command(flatten)]
     pub(crate) open: OpenArgs,
     /// Subscribers of the topic
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -103,6 +114,8 @@ pub(crate) struct FanoutArgs {
 pub(crate) struct TopicsArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
     #[command(flatten)]
     pub(crate) open: OpenArgs,
     /// How many topics
@@ -124,6 +137,8 @@ pub(crate) struct IdleArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
+    pub(crate) page: PageArgs,
+    #[command(flatten)]
     pub(crate) open: OpenArgs,
     /// How many connections
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -144,6 +159,8 @@ pub(crate) struct IdleArgs {
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
     /// How many clients connect and join at once
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) clients: u32,

@@ -44,6 +44,26 @@ impl Histogram {
         self.max
     }
 
+    /// What shares of all values do not exceed, from none to all, the closer together the nearer to all: x counts the nines
+    /// of a share, so 0 is none, 1 is 90 %, 2 is 99 %. It ends where one value makes the difference.
+    pub(crate) fn curve(&self) -> Vec<(f64, u64)> {
+        let mut points = Vec::new();
+        let mut seen = 0;
+        for (index, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            // Its values begin where the share of those below it ends.
+            let left = self.total - seen;
+            points.push((
+                (self.total as f64 / left as f64).log10(),
+                highest_of(index).min(self.max),
+            ));
+            seen += count;
+        }
+        if self.total > 0 {
+            points.push(((self.total as f64).log10(), self.max));
+        }
+        points
+    }
+
     /// The value that `permille` of 1,000 values do not exceed; 0 of none.
     pub(crate) fn permille(&self, permille: u64) -> u64 {
         let wanted = (u128::from(self.total) * u128::from(permille)).div_ceil(1000);
@@ -113,6 +133,18 @@ mod tests {
         assert_eq!(histogram.permille(500), 10);
         assert_eq!(histogram.permille(999), 10);
         assert_eq!(histogram.permille(1000), 5_000_000);
+    }
+
+    #[test]
+    fn a_curve_rises_from_none_to_all() {
+        let curve = of(1..=1000).curve();
+        assert_eq!(curve.first(), Some(&(0.0, 1)));
+        assert_eq!(curve.last(), Some(&(3.0, 1000)), "one of 1,000 is above 99.9 %");
+        assert!(curve.is_sorted());
+        let at_90 = curve.iter().find(|(nines, _)| *nines >= 1.0 - 1e-9).unwrap();
+        assert!((900..=910).contains(&at_90.1), "{at_90:?}");
+        assert_eq!(of([]).curve(), []);
+        assert_eq!(of([7]).curve(), [(0.0, 7), (0.0, 7)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::args::IdleArgs;
 use super::floor::{self, Floor};
 use super::progress::Progress;
-use super::report::IdleReport;
+use super::report::{IdleReport, Moment};
 use super::servers::{self, Named};
 use super::workers::{self, Worker};
 
@@ -36,11 +36,26 @@ async fn on(args: &IdleArgs) -> Result<IdleReport> {
     let flags = [("--concurrency", args.open.concurrency.to_string())];
     let mut workers = workers::start("idle-worker", target, args.connections, args.members, &flags)?;
     let clients: Vec<Named> = workers.iter().map(|worker| worker.process.clone()).collect();
-    join(&mut workers, args.connections, target.quiet).await?;
+    let mut course = Vec::new();
+    let mut look = |joined| {
+        let now = servers::sample_again(&target.pids, &before);
+        course.push(Moment {
+            at: started.elapsed(),
+            joined,
+            rss_bytes: match now.is_empty() {
+                true => None,
+                false => now.iter().map(|sample| Some(sample.as_ref()?.rss_bytes)).sum(),
+            },
+        });
+    };
+    look(0);
+    join(&mut workers, args.connections, target.quiet, &mut look).await?;
     let joining = started.elapsed();
+    look(args.connections);
     let joined = servers::sample_again(&target.pids, &before);
     hold("holding", args.hold, target.quiet).await;
     let held = servers::sample_again(&target.pids, &before);
+    look(args.connections);
     let none = vec![None; clients.len()];
     let now = servers::sample(&clients)?;
     let mut client = servers::costs(&clients, &none, &now);
@@ -59,17 +74,24 @@ async fn on(args: &IdleArgs) -> Result<IdleReport> {
         &servers::costs(&target.pids, &joined, &held),
         client,
         closed,
-    ))
+    )
+    .with_course(course))
 }
 
-/// Waits until no more of the workers' connections will join.
-pub(crate) async fn join(workers: &mut [Worker], connections: u32, quiet: bool) -> Result<()> {
+/// Waits until no more of the workers' connections will join, and tells `on_joined` now and then how many have.
+pub(crate) async fn join(
+    workers: &mut [Worker],
+    connections: u32,
+    quiet: bool,
+    mut on_joined: impl FnMut(u32),
+) -> Result<()> {
     let progress = Progress::start("joining", connections.into(), quiet);
     // One after another is soon enough: they join at the same time, and what a worker says waits in its pipe.
     let mut before = 0;
     for worker in workers {
         while !worker.listen().await? {
             progress.set(u64::from(before + worker.joined), String::new);
+            on_joined(before + worker.joined);
         }
         before += worker.joined;
     }

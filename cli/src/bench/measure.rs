@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::args::{LoadArgs, TargetArgs};
+use super::page::Points;
 use super::progress::Progress;
 use super::servers::{self, Named};
 use super::state::State;
@@ -18,6 +19,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+const COURSE_POINTS: f64 = 400.0;
 
 /// What was measured between two moments.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Measured {
     pub(crate) delivered: u64,
     pub(crate) servers: Vec<servers::Cost>,
     pub(crate) client: Vec<servers::Cost>,
+    /// Deliveries a second, at the seconds up to which they were counted.
+    pub(crate) course: Points,
 }
 
 /// Warms up, then measures.
@@ -42,6 +46,7 @@ pub(crate) async fn measure(target: &TargetArgs, load: &LoadArgs, state: &State)
     };
     let progress = Progress::start("measuring", load.duration.as_secs(), target.quiet);
     let mut shown = Shown::now(state);
+    let mut course = Course::new(delivered);
     while let Some(left) = load
         .duration
         .checked_sub(started.elapsed())
@@ -49,6 +54,7 @@ pub(crate) async fn measure(target: &TargetArgs, load: &LoadArgs, state: &State)
     {
         progress.set(started.elapsed().as_secs(), || shown.so_far(state));
         tokio::time::sleep(left.min(LOOK_EVERY)).await;
+        course.look(started.elapsed(), state.tally.borrow().delivered());
     }
     let elapsed = started.elapsed();
     let mut tally = state.tally.borrow_mut();
@@ -61,7 +67,37 @@ pub(crate) async fn measure(target: &TargetArgs, load: &LoadArgs, state: &State)
         delivered: tally.delivered() - delivered,
         servers: servers::costs(&target.pids, &servers_before, &servers_after),
         client: servers::costs(&myself, &client_before, &client_after),
+        course: course.points,
     })
+}
+
+/// How fast it was when.
+struct Course {
+    points: Points,
+    at_s: f64,
+    delivered: u64,
+}
+
+impl Course {
+    fn new(delivered: u64) -> Course {
+        Course {
+            points: Vec::new(),
+            at_s: 0.0,
+            delivered,
+        }
+    }
+
+    fn look(&mut self, since_start: Duration, delivered: u64) {
+        let now_s = since_start.as_secs_f64();
+        let seconds = now_s - self.at_s;
+        // Long runs are looked at as often as a plot can show.
+        if seconds < now_s / COURSE_POINTS {
+            return;
+        }
+        self.points
+            .push((now_s, (delivered - self.delivered) as f64 / seconds));
+        (self.at_s, self.delivered) = (now_s, delivered);
+    }
 }
 
 /// What was known when it was shown last, so that rates are those since then.

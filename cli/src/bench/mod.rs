@@ -20,6 +20,7 @@ mod idle;
 mod idle_worker;
 mod load;
 mod measure;
+mod page;
 mod progress;
 mod publisher;
 mod publishing;
@@ -46,7 +47,7 @@ use anyhow::{Context, Result};
 use tokio::task::LocalSet;
 
 pub(crate) use args::BenchCommand;
-use args::TargetArgs;
+use args::{PageArgs, TargetArgs};
 use load::Shape;
 use report::Report;
 
@@ -73,11 +74,9 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
                 subscribers: args.subscribers,
                 publishers: 1,
             };
-            look(&args.target).await?;
-            tell(
-                &load::run(shape, &args.target, &args.open, &args.load).await?,
-                output,
-            )
+            look(&args.target, &args.page).await?;
+            let report = load::run(shape, &args.target, &args.open, &args.load).await?;
+            tell(&report, output, &args.page)
         }
         BenchCommand::Topics(args) => {
             let shape = Shape {
@@ -86,19 +85,17 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
                 subscribers: args.subscribers,
                 publishers: args.publishers.min(args.topics),
             };
-            look(&args.target).await?;
-            tell(
-                &load::run(shape, &args.target, &args.open, &args.load).await?,
-                output,
-            )
+            look(&args.target, &args.page).await?;
+            let report = load::run(shape, &args.target, &args.open, &args.load).await?;
+            tell(&report, output, &args.page)
         }
         BenchCommand::Idle(args) => {
-            look(&args.target).await?;
-            tell(&idle::run(args).await?, output)
+            look(&args.target, &args.page).await?;
+            tell(&idle::run(args).await?, output, &args.page)
         }
         BenchCommand::Storm(args) => {
-            look(&args.target).await?;
-            tell(&storm::run(args).await?, output)
+            look(&args.target, &args.page).await?;
+            tell(&storm::run(args).await?, output, &args.page)
         }
         BenchCommand::FloorServer(args) => floor::run(args).await.map(|()| true),
         BenchCommand::IdleWorker(args) => idle_worker::run(args).await.map(|()| true),
@@ -106,8 +103,9 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
     }
 }
 
-/// A wrong `--url` is told once and before the work, not by every client.
-async fn look(target: &TargetArgs) -> Result<()> {
+/// A wrong `--url` or `--html` is told once and before the work, not by every client or after it.
+async fn look(target: &TargetArgs, page: &PageArgs) -> Result<()> {
+    page::check(page.html.as_ref())?;
     for url in &target.urls {
         client::connect(url)
             .await
@@ -116,8 +114,11 @@ async fn look(target: &TargetArgs) -> Result<()> {
     Ok(())
 }
 
-fn tell<R: Report>(report: &R, output: Output) -> Result<bool> {
+fn tell<R: Report>(report: &R, output: Output, page: &PageArgs) -> Result<bool> {
     output.print(report, R::text)?;
+    if let Some(path) = &page.html {
+        page::write(path, report)?;
+    }
     let problems = report.problems();
     if !problems.is_empty() {
         // Whoever closed stderr has the exit code.

@@ -13,7 +13,7 @@ use super::histogram::Histogram;
 use super::idle::{hold, join};
 use super::quantiles::Quantiles;
 use super::reasons::Reasons;
-use super::report::{Round, StormReport};
+use super::report::{Round, StormReport, of_times};
 use super::said::Told;
 use super::servers::{self, Named};
 use super::workers::{self, Worker};
@@ -71,7 +71,7 @@ async fn round(args: &StormArgs, workers: &mut [Worker], of_all_rounds: &mut His
     for worker in workers.iter_mut() {
         worker.tell(Told::Come).await?;
     }
-    join(workers, args.clients, target.quiet).await?;
+    join(workers, args.clients, target.quiet, |_| {}).await?;
     let waited = started.elapsed();
     let joined: u32 = workers.iter().map(|worker| worker.joined).sum();
     let costs = servers::costs(
@@ -113,5 +113,6 @@ async fn round(args: &StormArgs, workers: &mut [Worker], of_all_rounds: &mut His
             true => None,
             false => costs.iter().map(|cost| cost.rss_after_bytes).sum(),
         },
+        curve: of_times(&join_ns),
     })
 }

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::super::args::IdleArgs;
 use super::super::floor;
+use super::super::page::{Plot, Points, Series};
 use super::super::servers::{self, Cost};
 use super::super::url::Url;
+use super::curves::{Moment, over_time};
 use super::floor::{IdleFloor, add_problems};
 use super::{Report, available, complain, costs, line, per};
 
@@ -33,6 +35,10 @@ pub(crate) struct IdleReport {
     client: Vec<Cost>,
     clean: bool,
     problems: Vec<String>,
+    #[serde(skip)]
+    course: Vec<Moment>,
+    #[serde(skip)]
+    floor_course: Vec<Moment>,
 }
 
 impl IdleReport {
@@ -80,13 +86,22 @@ impl IdleReport {
             client,
             clean: problems.is_empty(),
             problems,
+            course: Vec::new(),
+            floor_course: Vec::new(),
         }
+    }
+
+    /// Along with what it was meanwhile.
+    pub(crate) fn with_course(mut self, course: Vec<Moment>) -> IdleReport {
+        self.course = course;
+        self
     }
 
     /// Along with what the same connections cost on a bare server.
     pub(crate) fn with_floor(mut self, below: IdleReport) -> IdleReport {
         add_problems(&mut self.problems, below.problems);
         self.clean = self.problems.is_empty();
+        self.floor_course = below.course;
         self.floor = Some(IdleFloor {
             cpu_us_per_join: below.server_cpu_us_per_join,
             bytes_per_connection: below.server_bytes_per_connection,
@@ -140,6 +155,32 @@ impl Report for IdleReport {
         text.push('\n');
         text.push_str(&costs("us a connection", &processes, self.connections.into()));
         std::mem::take(text)
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let series = |of: fn(&Moment) -> Option<f64>| {
+            let points = |course: &[Moment]| -> Points {
+                let point = |moment: &Moment| Some((moment.at.as_secs_f64(), of(moment)?));
+                course.iter().filter_map(point).collect()
+            };
+            let mut series = vec![Series::new("cluster", points(&self.course))];
+            if self.floor.is_some() {
+                series.push(Series::new("floor", points(&self.floor_course)));
+            }
+            series
+        };
+        vec![
+            over_time(
+                "Connections that have joined",
+                "connections",
+                series(|moment| Some(f64::from(moment.joined))),
+            ),
+            over_time(
+                "Memory of all servers",
+                "MiB",
+                series(|moment| moment.rss_bytes.map(|bytes| bytes as f64 / 1_048_576.0)),
+            ),
+        ]
     }
 
     fn problems(&self) -> &[String] {

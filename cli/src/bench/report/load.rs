@@ -7,6 +7,7 @@ use super::super::args::{LoadArgs, TargetArgs};
 use super::super::floor;
 use super::super::load::Shape;
 use super::super::measure::Measured;
+use super::super::page::{Plot, Points, Series};
 use super::super::quantiles::{Quantiles, time};
 use super::super::reasons::Reasons;
 use super::super::servers::Cost;
@@ -14,6 +15,7 @@ use super::super::tally::{Settled, Tally};
 use super::super::timing;
 use super::super::url::Url;
 use super::super::wire::Plan;
+use super::curves::{Curves, of_times, over_time, percentiles};
 use super::floor::{LoadFloor, add_problems};
 use super::{Report, available, complain, costs, line, per};
 
@@ -73,6 +75,10 @@ pub(crate) struct LoadReport {
     client: Vec<Cost>,
     clean: bool,
     problems: Vec<String>,
+    #[serde(skip)]
+    curves: Curves,
+    #[serde(skip)]
+    floor_curves: Curves,
 }
 
 /// Sums that must be equal: `published` = `accepted` + `refused` + `interrupted` + `unanswered`, and `owed` (each publish
@@ -174,6 +180,12 @@ impl LoadReport {
             client: measured.client,
             clean: false,
             problems: Vec::new(),
+            curves: Curves {
+                delivery: of_times(tally.timing.delivery_ns()),
+                publish: of_times(tally.timing.publish_ns()),
+                course: measured.course,
+            },
+            floor_curves: Curves::default(),
         };
         report.problems = report.find_problems();
         report.clean = report.problems.is_empty();
@@ -184,6 +196,7 @@ impl LoadReport {
     pub(crate) fn with_floor(mut self, frames_per_write: u32, below: LoadReport) -> LoadReport {
         add_problems(&mut self.problems, below.problems);
         self.clean = self.problems.is_empty();
+        self.floor_curves = below.curves;
         self.floor = Some(LoadFloor {
             frames_per_write,
             cpu_us_per_delivery: below.server_cpu_us_per_delivery,
@@ -329,6 +342,26 @@ impl Report for LoadReport {
         text.push('\n');
         text.push_str(&costs("us a delivery", &processes, self.deliveries));
         std::mem::take(text)
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let (above, below) = (&self.curves, &self.floor_curves);
+        let series = |of: fn(&Curves) -> &Points| {
+            let mut series = vec![Series::new("cluster", of(above).clone())];
+            if self.floor.is_some() {
+                series.push(Series::new("floor", of(below).clone()));
+            }
+            series
+        };
+        vec![
+            percentiles("From due to received", series(|curves| &curves.delivery)),
+            percentiles("From due to the answer", series(|curves| &curves.publish)),
+            over_time(
+                "Deliveries a second",
+                "deliveries/s",
+                series(|curves| &curves.course),
+            ),
+        ]
     }
 
     fn problems(&self) -> &[String] {

@@ -2,18 +2,23 @@
 //!
 //! *Invariant:* a report that is not clean says why, in `problems`.
 
+mod curves;
 mod floor;
 mod idle;
 mod load;
 mod storm;
 
+pub(crate) use curves::{Moment, of_times};
 pub(crate) use idle::IdleReport;
 pub(crate) use load::LoadReport;
 pub(crate) use storm::{Round, StormReport};
 
+use super::page::Plot;
 use super::servers::{self, Cost};
 use crate::output::table;
 
+/// Of a line for people.
+pub(crate) const NAME_WIDTH: usize = 17;
 const NOT_AVAILABLE: &str = "not available";
 const ENDED: &str = "ended";
 
@@ -22,13 +27,16 @@ pub(crate) trait Report: serde::Serialize {
     /// For people.
     fn text(&self) -> String;
 
+    /// What can be seen better than read.
+    fn plots(&self) -> Vec<Plot>;
+
     /// What is not as a cluster promises; nothing is what a clean run has.
     fn problems(&self) -> &[String];
 }
 
 /// `name` and `value` as one line of a text for people.
 fn line(text: &mut String, name: &str, value: &str) {
-    text.push_str(&format!("{name:<17}{value}\n"));
+    text.push_str(&format!("{name:<NAME_WIDTH$}{value}\n"));
 }
 
 /// Adds to `problems` what there is one or more of.

@@ -4,12 +4,17 @@ use serde::Serialize;
 
 use super::super::args::StormArgs;
 use super::super::floor;
+use super::super::page::{Axis, Plot, Points, Series};
 use super::super::quantiles::{Quantiles, time};
 use super::super::reasons::Reasons;
 use super::super::servers::Cost;
 use super::super::url::Url;
+use super::curves::percentiles;
 use super::floor::{StormFloor, add_problems};
 use super::{Report, available, complain, costs, line, per};
+
+/// On a page.
+const ROUNDS_SHOWN: usize = 3;
 
 /// Of `storm`.
 #[derive(Debug, Serialize)]
@@ -37,6 +42,9 @@ pub(crate) struct StormReport {
     client: Vec<Cost>,
     clean: bool,
     problems: Vec<String>,
+    /// Of the floor, all rounds.
+    #[serde(skip)]
+    floor_curves: Vec<Points>,
 }
 
 /// All come at once.
@@ -57,6 +65,9 @@ pub(crate) struct Round {
     pub(crate) closed_because: Reasons,
     pub(crate) server_cpu_us_per_join: Option<f64>,
     pub(crate) server_rss_bytes: Option<u64>,
+    /// How long joins took, in milliseconds.
+    #[serde(skip)]
+    pub(crate) curve: Points,
 }
 
 impl StormReport {
@@ -105,6 +116,7 @@ impl StormReport {
             client,
             clean: problems.is_empty(),
             problems,
+            floor_curves: Vec::new(),
         }
     }
 
@@ -112,6 +124,7 @@ impl StormReport {
     pub(crate) fn with_floor(mut self, below: StormReport) -> StormReport {
         add_problems(&mut self.problems, below.problems);
         self.clean = self.problems.is_empty();
+        self.floor_curves = below.rounds.iter().map(|round| round.curve.clone()).collect();
         self.floor = Some(StormFloor {
             seconds: below.rounds.iter().map(|round| round.seconds).collect(),
             join_us: below.join_us,
@@ -164,6 +177,38 @@ impl Report for StormReport {
         text.push('\n');
         text.push_str(&costs("us a join", &processes, self.joins));
         std::mem::take(text)
+    }
+
+    fn plots(&self) -> Vec<Plot> {
+        let round = |name: &str, index: usize, curve: &Points| {
+            Series::new(&format!("{name} {}", index + 1), curve.clone())
+        };
+        let above = self.rounds.iter().enumerate();
+        let below = self.floor_curves.iter().enumerate();
+        // More would be a thicket; all of them stand in the table.
+        let mut curves: Vec<Series> = above
+            .take(ROUNDS_SHOWN)
+            .map(|(index, of)| round("round", index, &of.curve))
+            .collect();
+        curves.extend(
+            below
+                .take(1)
+                .map(|(index, curve)| round("floor, round", index, curve)),
+        );
+        let seconds = self.rounds.iter().zip(1..);
+        let seconds: Points = seconds
+            .map(|(round, number)| (f64::from(number), round.seconds))
+            .collect();
+        let mut plots = vec![percentiles("From all wanting in to joined", curves)];
+        if self.rounds.len() > 1 {
+            plots.push(Plot {
+                title: "Until the last had joined".to_owned(),
+                x: Axis::Linear("round"),
+                y: "s",
+                series: vec![Series::new("cluster", seconds)],
+            });
+        }
+        plots
     }
 
     fn problems(&self) -> &[String] {

@@ -41,6 +41,8 @@ use ringcast_proto::accept::Acceptor;
 
 /// Connections that are no WebSocket: handshakes under way, and users of the HTTP API.
 const HTTP_CONNECTIONS_MAX: usize = 4096;
+/// For one of them to be done. In a storm one is within a millisecond, so longer means that they only sit there.
+const PLACE_DEADLINE: Duration = Duration::from_millis(100);
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -89,8 +91,10 @@ pub(crate) async fn serve(mut acceptor: Acceptor, edge: Arc<Edge>) {
         let Some((stream, socket)) = edge.draining.run_until_cancelled(next).await else {
             return;
         };
-        match Arc::clone(&pending).try_acquire_owned() {
-            Ok(permit) => {
+        // The others of a storm wait where they are, in the system's backlog.
+        let place = tokio::time::timeout(PLACE_DEADLINE, Arc::clone(&pending).acquire_owned());
+        match place.await {
+            Ok(Ok(permit)) => {
                 edge.tasks.spawn(serve_connection(
                     stream,
                     socket,
@@ -99,7 +103,7 @@ pub(crate) async fn serve(mut acceptor: Acceptor, edge: Arc<Edge>) {
                     permit,
                 ));
             }
-            Err(_) => {
+            Ok(Err(_)) | Err(_) => {
                 edge.metrics.handshake_refused(&Refusal::Full);
                 refuse(stream);
             }

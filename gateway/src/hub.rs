@@ -5,8 +5,10 @@
 
 mod handle;
 mod leaving;
+mod sessions;
 mod slow;
 mod top;
+mod writes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use handle::{Command, ServerPublished};
 pub(crate) use handle::{Hub, Inbox, mailbox};
 use leaving::Leaving;
 pub(crate) use leaving::Pace;
+use sessions::BySession;
+use writes::Writes;
 
 /// Taken at once. Enough for a burst to become one batch, few enough for its answers to be prompt.
 const BATCH_LEN: usize = 512;
@@ -35,13 +39,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Room for so many effects is kept from turn to turn.
 const EFFECTS_KEPT: usize = 16 * 1024;
 
-/// Writes to sockets between two looks at whether other tasks of this thread want to run.
-const WRITES_PER_TURN: usize = 64;
-
 /// What the task owns.
 pub(crate) struct State {
     core: Gateway,
-    connections: HashMap<SessionId, Arc<Connection>>,
+    connections: HashMap<SessionId, Arc<Connection>, BySession>,
     delivering: BTreeMap<CallId, oneshot::Sender<v1::DeliverAnswer>>,
     publishing: BTreeMap<CallId, oneshot::Sender<ServerPublished>>,
     last_call: u64,
@@ -52,8 +53,7 @@ pub(crate) struct State {
     /// Set from the moment on at which all clients are to go.
     leaving: Option<Leaving>,
     effects: Vec<Effect>,
-    /// Connections whose outbox was empty before this turn.
-    unwritten: Vec<Arc<Connection>>,
+    writes: Writes,
     /// When the log last told that a connection is slow.
     told_slow: BTreeMap<SessionId, Millis>,
 }
@@ -68,7 +68,7 @@ impl State {
     ) -> State {
         State {
             core,
-            connections: HashMap::new(),
+            connections: HashMap::default(),
             delivering: BTreeMap::new(),
             publishing: BTreeMap::new(),
             last_call: 0,
@@ -78,7 +78,7 @@ impl State {
             pace,
             leaving: None,
             effects: Vec::new(),
-            unwritten: Vec::new(),
+            writes: Writes::default(),
             told_slow: BTreeMap::new(),
         }
     }
@@ -115,7 +115,9 @@ impl State {
                 // The core has a retry or a deadline.
                 () = until(deadline) => {}
                 // Something happened.
-                _ = inbox.recv_many(&mut waiting, BATCH_LEN) => {}
+                _ = inbox.recv_many(&mut waiting, BATCH_LEN), if self.writes.may_wait(clock::now()) => {}
+                // There is something to write.
+                () = std::future::ready(()), if !self.writes.is_empty() => {}
             }
             let now = clock::now();
             for command in waiting.drain(..) {
@@ -126,7 +128,7 @@ impl State {
             }
             self.core.flush(now, &mut self.effects);
             self.perform(now);
-            self.write().await;
+            self.writes.write(now).await;
             self.metrics.core(self.core.counts(), self.core.joined());
             if self.core.retiring() == 0 && self.leaving.as_ref().is_some_and(Leaving::is_over) {
                 let_go.cancel();
@@ -237,16 +239,6 @@ impl State {
             effects.shrink_to(EFFECTS_KEPT);
         }
         self.effects = effects;
-    }
-
-    /// One write to each connection that was written to, however much that was.
-    async fn write(&mut self) {
-        for (count, connection) in self.unwritten.drain(..).enumerate() {
-            connection.flush();
-            if count % WRITES_PER_TURN == WRITES_PER_TURN - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
     }
 
     fn sweep(&mut self, now: Millis) {

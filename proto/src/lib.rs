@@ -11,12 +11,14 @@ pub mod grpc;
 mod id;
 mod pattern;
 pub mod record;
+mod small_map;
 mod time;
 
 pub use id::{
     Epoch, Error as IdError, Incarnation, NodeId, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic,
 };
 pub use pattern::{Pattern, PatternError};
+pub use small_map::SmallMap;
 pub use time::Millis;
 
 /// The messages of package `ringcast.v1`, and behind the feature `grpc` its service stubs.

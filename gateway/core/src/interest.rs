@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ringcast_proto::v1;
-use ringcast_proto::{Epoch, Millis, NodeRef, Offset, SessionId, Slot, Topic};
+use ringcast_proto::{Epoch, Millis, NodeRef, Offset, SessionId, Slot, SmallMap, Topic};
 
 use crate::gateway::{CallId, Effect};
 use crate::lanes::Lanes;
@@ -48,7 +48,7 @@ pub(crate) enum Event {
 /// The topics of a gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
-    slots: BTreeMap<Slot, BTreeMap<Topic, Wanted>>,
+    slots: BTreeMap<Slot, SmallMap<Topic, Wanted>>,
     /// Topics of a slot that have something to tell its owner.
     ready: BTreeMap<Slot, VecDeque<Topic>>,
     not_before: BTreeMap<Slot, (Millis, u32)>,
@@ -150,7 +150,9 @@ impl Interest {
     ) -> impl Iterator<Item = (SessionId, &mut Offset, &mut Arc<Stream>)> {
         let wanted = self.wanted(slot, topic);
         wanted.into_iter().flat_map(|wanted| {
-            let joined = wanted.members.iter_mut().filter(|(_, member)| member.joined);
+            let joined = (&mut wanted.members)
+                .into_iter()
+                .filter(|(_, member)| member.joined);
             joined.filter_map(|(session, member)| Some((*session, &mut member.has, member.stream.as_mut()?)))
         })
     }
@@ -169,7 +171,7 @@ impl Interest {
         now: Millis,
     ) {
         let topics = self.slots.entry(slot).or_default();
-        topics.entry(topic.clone()).or_default().join(session, member);
+        topics.or_default(topic.clone()).join(session, member);
         self.queue(slot, topic, now);
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Leaves out: what is done with it (`gateway::clients`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ringcast_proto::{Millis, Offset, Slot, Topic};
+use ringcast_proto::{Millis, Offset, Slot, SmallMap, Topic};
 
 use crate::gateway::Published;
 use crate::limits::{Bucket, Limits};
@@ -17,7 +17,7 @@ use crate::route::Route;
 pub(crate) struct Session {
     pub(crate) serializer: Serializer,
     pub(crate) subject: Bytes,
-    pub(crate) channels: BTreeMap<Topic, Channel>,
+    pub(crate) channels: SmallMap<Topic, Channel>,
     /// Messages taken and not answered yet: publishes under way and messages that wait for them.
     pub(crate) unanswered: usize,
     /// The bytes of their payloads.
@@ -33,7 +33,7 @@ impl Session {
         Session {
             serializer,
             subject,
-            channels: BTreeMap::new(),
+            channels: SmallMap::default(),
             unanswered: 0,
             unanswered_bytes: 0,
             paused: false,
@@ -67,7 +67,7 @@ pub(crate) struct Channel {
     /// Its join asked for positions: `resume`, offsets, gaps, and what errors mean.
     pub(crate) positions: bool,
     /// Set until the owner knows the session.
-    pub(crate) joining: Option<Joining>,
+    pub(crate) joining: Option<Box<Joining>>,
     /// Publishes under way.
     pub(crate) unanswered: usize,
     /// Outcomes of publishes whose replies wait for the publisher's own copy, and what came after them.

@@ -24,7 +24,7 @@ impl State {
             return;
         };
         match connection.push(frame.0, place, now) {
-            Pushed::First => self.unwritten.push(Arc::clone(connection)),
+            Pushed::First => self.writes.add(connection),
             Pushed::Queued | Pushed::Closing => {}
             Pushed::Shed => {
                 let connection = Arc::clone(connection);

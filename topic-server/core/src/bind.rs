@@ -12,7 +12,7 @@ use crate::group::Group;
 use crate::handoff::Piece;
 use crate::input::position;
 use crate::slot::Slot;
-use crate::small_map::SmallMap;
+use ringcast_proto::SmallMap;
 use crate::topic::Topic;
 use crate::{Effect, Moment, Token};
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ringcast_proto::v1::GapReason;
 use ringcast_proto::{Offset, SessionId};
 
-use crate::small_map::SmallMap;
+use ringcast_proto::SmallMap;
 
 /// *Invariant:* a group has members; one without is dropped.
 #[derive(Debug, Default)]

@@ -28,7 +28,6 @@ mod planted;
 mod publish;
 mod role;
 pub mod slot;
-mod small_map;
 mod topic;
 mod unsequenced;
 

@@ -15,7 +15,7 @@ use crate::history::{History, weight};
 use crate::ids::Ids;
 use crate::limits::RuleIndex;
 use crate::planted::PlantedBug;
-use crate::small_map::SmallMap;
+use ringcast_proto::SmallMap;
 use crate::{Cursor, Limits, TapId};
 
 #[derive(Debug)]

@@ -154,12 +154,12 @@ impl Gateway {
                 push_ref,
                 positions,
                 settled: Default::default(),
-                joining: Some(Joining {
+                joining: Some(Box::new(Joining {
                     reference,
                     resume: resume.unwrap_or_default(),
                     replaces,
                     deadline,
-                }),
+                })),
                 unanswered: 0,
                 waiting: Default::default(),
             },

@@ -209,7 +209,7 @@ impl Wanted {
     }
 
     fn refused(&mut self, topic: &Topic, events: &mut Vec<Event>) -> Next {
-        for session in std::mem::take(&mut self.joining).into_keys() {
+        for (session, _) in std::mem::take(&mut self.joining) {
             self.members.remove(&session);
             events.push(Event::Refused(topic.clone(), session));
         }

@@ -251,7 +251,7 @@ impl World {
     fn members(&self) -> BTreeSet<u64> {
         let wanted = self.interest.topic(SLOT, self.topic.as_str());
         wanted.map_or_else(BTreeSet::new, |wanted| {
-            wanted.members.keys().map(|session| session.0).collect()
+            wanted.members.iter().map(|(session, _)| session.0).collect()
         })
     }
 

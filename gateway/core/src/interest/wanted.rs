@@ -3,12 +3,11 @@
 //! *Invariant:* what the owner is told is everything, or a change to the members that a confirmed bind left. A bind's
 //! number names those members wherever the slot goes, so a new owner that has them is told no more than the present one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ringcast_proto::v1;
-use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic};
+use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, SessionId, Slot, SmallMap, Topic};
 
 use super::changes::Changes;
 use super::kept::Kept;
@@ -68,9 +67,9 @@ pub(super) struct InFlight {
 /// One topic's members here, what the owner knows of them, and the cursor.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    pub(crate) members: BTreeMap<SessionId, Member>,
+    pub(crate) members: SmallMap<SessionId, Member>,
     /// Members that wait for the owner, with the bind that told it (0: none yet).
-    pub(super) joining: BTreeMap<SessionId, u64>,
+    pub(super) joining: SmallMap<SessionId, u64>,
     /// What no bind has told yet.
     pub(super) untold: Changes,
     pub(super) cursor: Option<(Epoch, Offset)>,
@@ -231,7 +230,7 @@ impl Wanted {
             let joined = told.joined.iter();
             (
                 joined
-                    .filter_map(|id| self.members.get_key_value(id))
+                    .filter_map(|id| Some((id, self.members.get(id)?)))
                     .map(member)
                     .collect(),
                 told.left.iter().map(|session| session.0).collect(),

@@ -4,6 +4,7 @@
 //! few entries are a sorted vector without spare room, many are a `BTreeMap`, and between the two it changes rarely:
 //! whatever is done, no step takes longer than O(log n) plus a constant.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 
@@ -15,7 +16,7 @@ const FEW_AGAIN: usize = FEW_MAX / 2;
 
 /// A map from `K` to `V`, sorted by `K`.
 #[derive(Debug, Clone)]
-pub(crate) struct SmallMap<K, V> {
+pub struct SmallMap<K, V> {
     entries: Entries<K, V>,
 }
 
@@ -41,7 +42,7 @@ impl<K, V> Default for SmallMap<K, V> {
 
 impl<K: Ord, V> SmallMap<K, V> {
     /// How many entries there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match &self.entries {
             Few(few) => few.len(),
             Many(many) => many.len(),
@@ -49,12 +50,15 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// What `key` has.
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         match &self.entries {
             Few(few) => find(few, key).ok().map(|at| &few[at].1),
             Many(many) => many.get(key),
@@ -62,7 +66,10 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// The same, to be changed.
-    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
         match &mut self.entries {
             Few(few) => find(few, key).ok().map(|at| &mut few[at].1),
             Many(many) => many.get_mut(key),
@@ -70,12 +77,15 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// Whether `key` has something.
-    pub(crate) fn contains_key(&self, key: &K) -> bool {
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         self.get(key).is_some()
     }
 
     /// Gives `key` a value; the one it had before.
-    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match &mut self.entries {
             Few(few) => match find(few, &key) {
                 Ok(at) => Some(std::mem::replace(&mut few[at].1, value)),
@@ -96,7 +106,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// What `key` has, to be changed; the default if it had nothing.
-    pub(crate) fn or_default(&mut self, key: K) -> &mut V
+    pub fn or_default(&mut self, key: K) -> &mut V
     where
         K: Clone,
         V: Default,
@@ -108,7 +118,10 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// Takes `key` out, and what it had.
-    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         let removed = match &mut self.entries {
             Few(few) => find(few, key).ok().map(|at| few.remove(at).1),
             Many(many) => many.remove(key),
@@ -120,7 +133,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// Takes the last entry out.
-    pub(crate) fn pop_last(&mut self) -> Option<(K, V)> {
+    pub fn pop_last(&mut self) -> Option<(K, V)> {
         let popped = match &mut self.entries {
             Few(few) => few.pop(),
             Many(many) => many.pop_last(),
@@ -130,12 +143,12 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// Takes everything out.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         *self = SmallMap::default();
     }
 
     /// Keeps only what `keep` says.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         match &mut self.entries {
             Few(few) => few.retain_mut(|(key, value)| keep(key, value)),
             Many(many) => many.retain(keep),
@@ -144,7 +157,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// The entries by key.
-    pub(crate) fn iter(&self) -> Iter<'_, K, V> {
+    pub fn iter(&self) -> Iter<'_, K, V> {
         match &self.entries {
             Few(few) => Iter::Few(few.iter()),
             Many(many) => Iter::Many(many.range(..)),
@@ -152,7 +165,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// The entries after `key`, by key.
-    pub(crate) fn after(&self, key: &K) -> Iter<'_, K, V> {
+    pub fn after(&self, key: &K) -> Iter<'_, K, V> {
         match &self.entries {
             Few(few) => Iter::Few(few[few.partition_point(|(other, _)| other <= key)..].iter()),
             Many(many) => Iter::Many(many.range((Bound::Excluded(key), Bound::Unbounded))),
@@ -160,12 +173,12 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     /// The values by key.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+    pub fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
     }
 
     /// The values by key, to be changed.
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.into_iter().map(|(_, value)| value)
     }
 
@@ -184,8 +197,8 @@ impl<K: Ord, V> SmallMap<K, V> {
 }
 
 /// Where `key` is, or where it would be.
-fn find<K: Ord, V>(few: &[(K, V)], key: &K) -> Result<usize, usize> {
-    few.binary_search_by(|(other, _)| other.cmp(key))
+fn find<K: Borrow<Q>, Q: Ord + ?Sized, V>(few: &[(K, V)], key: &Q) -> Result<usize, usize> {
+    few.binary_search_by(|(other, _)| other.borrow().cmp(key))
 }
 
 /// As what is in them, however it is kept.
@@ -214,8 +227,11 @@ impl<K: Ord, V> FromIterator<(K, V)> for SmallMap<K, V> {
 }
 
 /// Goes through a map by key.
-pub(crate) enum Iter<'a, K, V> {
+#[derive(Debug)]
+pub enum Iter<'a, K, V> {
+    /// Of a vector.
     Few(std::slice::Iter<'a, (K, V)>),
+    /// Of a tree.
     Many(btree_map::Range<'a, K, V>),
 }
 
@@ -230,9 +246,44 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
     }
 }
 
+/// Takes a map apart by key.
+#[derive(Debug)]
+pub enum IntoIter<K, V> {
+    /// Out of a vector.
+    Few(std::vec::IntoIter<(K, V)>),
+    /// Out of a tree.
+    Many(btree_map::IntoIter<K, V>),
+}
+
+impl<K, V> Iterator for IntoIter<K, V> {
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        match self {
+            IntoIter::Few(few) => few.next(),
+            IntoIter::Many(many) => many.next(),
+        }
+    }
+}
+
+impl<K: Ord, V> IntoIterator for SmallMap<K, V> {
+    type Item = (K, V);
+    type IntoIter = IntoIter<K, V>;
+
+    fn into_iter(self) -> IntoIter<K, V> {
+        match self.entries {
+            Few(few) => IntoIter::Few(few.into_iter()),
+            Many(many) => IntoIter::Many(many.into_iter()),
+        }
+    }
+}
+
 /// The same, with values that may be changed.
-pub(crate) enum IterMut<'a, K, V> {
+#[derive(Debug)]
+pub enum IterMut<'a, K, V> {
+    /// Of a vector.
     Few(std::slice::IterMut<'a, (K, V)>),
+    /// Of a tree.
     Many(btree_map::IterMut<'a, K, V>),
 }
 

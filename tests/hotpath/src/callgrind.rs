@@ -9,8 +9,7 @@ use std::io;
 use std::path::Path as File;
 use std::process::{Command, ExitStatus};
 
-use crate::meter::COUNTED;
-use crate::paths::Path;
+use ringcast_hotpath::{COUNTED, Path};
 
 /// Why there is no count.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +66,7 @@ fn run(path: &Path, planted: bool, to: Option<&File>) -> Result<String, Error> {
         .arg(format!("--toggle-collect={COUNTED}"))
         .arg(out)
         .arg(program)
+        .args(planted.then_some("--planted"))
         .args(["--run", path.name])
         .current_dir(folder)
         .env_clear();
@@ -74,9 +74,6 @@ fn run(path: &Path, planted: bool, to: Option<&File>) -> Result<String, Error> {
         if let Some(value) = std::env::var_os(kept) {
             command.env(kept, value);
         }
-    }
-    if planted {
-        command.arg("--planted");
     }
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -6,24 +6,56 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use clap::Args;
+use ringcast_hotpath::Path;
 use serde::{Deserialize, Serialize};
 
-use crate::paths::Path;
-
-/// How far off a figure may be. Compilers and C libraries of one version do the same to the last instruction; this
-/// is what they may differ by between Linux distributions.
+/// How far off a figure may be. The same build counts the same to the last instruction or nearly; this leaves room for a
+/// C library or a valgrind of another patch, and for what a change elsewhere does to inlining.
 pub(crate) const PER_CENT_MAX: u64 = 3;
 
 /// As they are committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Figures {
-    /// By which compiler: `rustc -V`.
-    pub(crate) rustc: String,
-    /// For which platform.
-    pub(crate) target: String,
+    /// What they were counted with.
+    pub(crate) with: Tools,
     /// Of one operation of each path.
     pub(crate) instructions: BTreeMap<String, u64>,
+}
+
+/// What decides, besides the code, how many instructions there are.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tools {
+    /// The platform, as rustc calls it.
+    #[arg(long, env = "HOTPATH_TARGET", hide = true, default_value = "unknown")]
+    pub(crate) target: String,
+    /// The compiler.
+    #[arg(long, env = "HOTPATH_RUSTC", hide = true, default_value = "unknown")]
+    pub(crate) rustc: String,
+    /// The C library, whose allocator and copying are counted too.
+    #[arg(long, env = "HOTPATH_LIBC", hide = true, default_value = "unknown")]
+    pub(crate) libc: String,
+    /// Valgrind, whose processor the C library chooses its copying for.
+    #[arg(long, env = "HOTPATH_VALGRIND", hide = true, default_value = "unknown")]
+    pub(crate) valgrind: String,
+}
+
+impl Tools {
+    /// Where these differ from those a figure was counted with, a line each.
+    pub(crate) fn differences(&self, committed: &Tools) -> Vec<String> {
+        [
+            (&committed.target, &self.target),
+            (&committed.rustc, &self.rustc),
+            (&committed.libc, &self.libc),
+            (&committed.valgrind, &self.valgrind),
+        ]
+        .into_iter()
+        .filter(|(committed, now)| committed != now)
+        .map(|(committed, now)| format!("{now}, and the figures are those of {committed}"))
+        .collect()
+    }
 }
 
 /// One path's figure and what was counted.
@@ -126,6 +158,22 @@ mod tests {
         assert_eq!(wrong(1_000, 1_031), ["a: 1000 -> 1031 (+3.10 %)"]);
         assert_eq!(wrong(1_000, 969), ["a: 1000 -> 969 (-3.10 %)"]);
         assert_eq!(wrong(0, 1), ["a: 0 -> 1 (+100.00 %)"]);
+    }
+
+    #[test]
+    fn another_compiler_is_named_and_the_same_is_not() {
+        let tools = |rustc: &str| Tools {
+            target: "x86_64-unknown-linux-gnu".to_owned(),
+            rustc: rustc.to_owned(),
+            libc: "glibc 2.36".to_owned(),
+            valgrind: "valgrind-3.19.0".to_owned(),
+        };
+        let (old, new) = (tools("rustc 1.95.0"), tools("rustc 1.96.0"));
+        assert_eq!(
+            new.differences(&old),
+            ["rustc 1.96.0, and the figures are those of rustc 1.95.0"]
+        );
+        assert!(new.differences(&new).is_empty());
     }
 
     #[test]

@@ -7,10 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod callgrind;
-mod cluster;
 mod figures;
-mod meter;
-mod paths;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,9 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
+use ringcast_hotpath::{PATHS, Path};
 
-use figures::{Figures, PER_CENT_MAX, compare, is_off};
-use paths::{PATHS, Path};
+use figures::{Figures, PER_CENT_MAX, Tools, compare, is_off};
 
 /// Counts the instructions of the pure hot paths and holds them against the committed figures.
 #[derive(Debug, Parser)]
@@ -44,9 +41,6 @@ struct Arguments {
         value_name = "FILE"
     )]
     to: PathBuf,
-    /// Run this path and no more: what is started under valgrind.
-    #[arg(long, value_parser = path, hide = true, conflicts_with_all = ["bless", "profile"])]
-    run: Option<&'static Path>,
     /// The committed figures.
     #[arg(
         long,
@@ -55,12 +49,8 @@ struct Arguments {
         hide = true
     )]
     figures: PathBuf,
-    /// What built this.
-    #[arg(long, env = "HOTPATH_RUSTC", hide = true, default_value = "unknown")]
-    rustc: String,
-    /// For which platform.
-    #[arg(long, env = "HOTPATH_TARGET", hide = true, default_value = "unknown")]
-    target: String,
+    #[command(flatten)]
+    tools: Tools,
 }
 
 fn path(name: &str) -> Result<&'static Path, String> {
@@ -71,11 +61,12 @@ fn path(name: &str) -> Result<&'static Path, String> {
 }
 
 fn main() -> ExitCode {
+    if let Some((path, planted)) = counted() {
+        path.run(planted);
+        return ExitCode::SUCCESS;
+    }
     let arguments = Arguments::parse();
-    let done = if let Some(path) = arguments.run {
-        path.run(arguments.planted);
-        Ok(())
-    } else if let Some(path) = arguments.profile {
+    let done = if let Some(path) = arguments.profile {
         callgrind::profile(path, &arguments.to).map_err(|error| error.to_string())
     } else if arguments.planted {
         planted()
@@ -91,6 +82,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is started under valgrind: `--run PATH`, or `--planted --run PATH`. Not by clap, whose allocations would be those
+/// that a path finds.
+fn counted() -> Option<(&'static Path, bool)> {
+    let mut arguments = std::env::args().skip(1);
+    let mut first = arguments.next()?;
+    let planted = first == "--planted";
+    if planted {
+        first = arguments.next()?;
+    }
+    let path = Path::find(&arguments.next().filter(|_| first == "--run")?)?;
+    Some((path, planted))
 }
 
 fn check(arguments: &Arguments) -> Result<(), String> {
@@ -110,11 +114,8 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         counted.len(),
         comparison.wrong.join("\n  ")
     );
-    if (&committed.rustc, &committed.target) != (&arguments.rustc, &arguments.target) {
-        why += &format!(
-            "The figures are those of {} for {}, and this is {} for {}.\n",
-            committed.rustc, committed.target, arguments.rustc, arguments.target
-        );
+    for difference in arguments.tools.differences(&committed.with) {
+        why += &format!("This is {difference}.\n");
     }
     why += "If it is meant, dearer or cheaper: scripts/hotpath --bless, and say in the commit what was bought.\n\
             If not, scripts/hotpath --profile PATH says where it goes. docs/hotpath.md has the rest.";
@@ -132,8 +133,7 @@ fn bless(arguments: &Arguments) -> Result<(), String> {
         .unwrap_or_default();
     print!("{}", compare(&before, &counted).table);
     let figures = Figures {
-        rustc: arguments.rustc.clone(),
-        target: arguments.target.clone(),
+        with: arguments.tools.clone(),
         instructions: counted,
     };
     let mut text = serde_json::to_string_pretty(&figures).map_err(|error| error.to_string())?;

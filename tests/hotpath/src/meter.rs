@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 /// What callgrind is told to count: the part of the function's name that mangling keeps.
-pub(crate) const COUNTED: &str = "*in_the_count*";
+pub const COUNTED: &str = "*in_the_count*";
 
 /// As large as a small frame's header and payload.
 const PLANTED_BYTES: usize = 128;

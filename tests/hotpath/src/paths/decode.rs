@@ -1,8 +1,10 @@
 //! From a client's bytes to a message.
 
+use std::hint::black_box;
+
 use bytes::Bytes;
-use ringcast_gateway_core::phoenix::{Message, Payload, Serializer, decode_text};
-use ringcast_gateway_core::websocket::{Decoder, Event, unmask};
+use ringcast_gateway_core::phoenix::{DecodeError, Message, Payload, Serializer, decode_text};
+use ringcast_gateway_core::websocket::{Decoder, Event, Violation, unmask};
 use ringcast_proto::Millis;
 
 use crate::cluster::payload;
@@ -33,22 +35,27 @@ fn masked(text: &[u8]) -> Vec<u8> {
     frame
 }
 
+type Next = fn(&mut Decoder, &mut &[u8], Millis) -> Result<Option<Event>, Violation>;
+type DecodeText = fn(Serializer, Bytes) -> Result<Message, DecodeError>;
+
 pub(super) fn websocket(meter: &mut Meter) {
+    let next = black_box(Decoder::next as Next);
     let text = publish_text("topics:matrix", 17);
     let frame = masked(&text);
     let mut decoder = Decoder::new(MESSAGE_BYTES_MAX);
     for _ in meter.rounds() {
-        let event = meter.measure(|| decoder.next(&mut &frame[..], Millis(1_000)));
+        let event = meter.measure(|| next(&mut decoder, &mut &frame[..], Millis(1_000)));
         assert_eq!(event, Ok(Some(Event::Text(text.clone()))));
     }
 }
 
 pub(super) fn phoenix(meter: &mut Meter) {
+    let decode = black_box(decode_text as DecodeText);
     let text = publish_text("topics:matrix", 17);
     for _ in meter.rounds() {
         // A buffer of its own, as every frame has.
         let text = Bytes::from(text.to_vec());
-        let message = meter.measure(|| decode_text(Serializer::V2, text));
+        let message = meter.measure(|| decode(Serializer::V2, text));
         assert!(matches!(
             message,
             Ok(Message {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use ringcast_gateway_core::gateway::{CallId, Effect, Input};
 use ringcast_proto::v1::{DeliverEntry, Publication};
 
-use super::joined::{EPOCH, Join, Joined, NOW};
-use crate::cluster::{OWNER_EPOCH, payload, table};
+use super::joined::{Join, Joined, NOW, calls, epoch};
+use crate::cluster::{OWNER_EPOCH, event, payload, table};
 use crate::meter::Meter;
 
 /// Who is joined where, and what comes.
@@ -96,17 +96,17 @@ fn deliver(meter: &mut Meter, shape: &Shape<'_>) {
         resume: shape.resume,
     }));
 
-    let payload = payload();
+    let (epoch, event, payload) = (epoch(), event(), payload());
     let entry = |topic: &String, prev_offset| DeliverEntry {
         slot: table.slot_of(topic.as_bytes()).0.into(),
         owner_epoch: OWNER_EPOCH.0,
         topic: Bytes::copy_from_slice(topic.as_bytes()),
-        epoch: EPOCH,
+        epoch: epoch.clone(),
         prev_offset,
         publications: (prev_offset + 1..=prev_offset + shape.publications)
             .map(|offset| Publication {
                 offset,
-                event: Bytes::from_static(b"event"),
+                event: event.clone(),
                 payload: payload.clone(),
                 ..Publication::default()
             })
@@ -115,6 +115,7 @@ fn deliver(meter: &mut Meter, shape: &Shape<'_>) {
         ..DeliverEntry::default()
     };
     let mut effects = Vec::new();
+    let (apply, _) = calls();
     for round in meter.rounds() {
         let prev_offset = round * shape.publications;
         let entries = shape
@@ -125,7 +126,7 @@ fn deliver(meter: &mut Meter, shape: &Shape<'_>) {
         let before = joined.gateway.counts().deliveries;
         let answered = meter.measure(|| {
             let input = Input::Deliver(CallId(round), entries);
-            joined.gateway.apply(input, NOW, &mut effects);
+            apply(&mut joined.gateway, input, NOW, &mut effects);
             let answered =
                 matches!(effects.last(), Some(Effect::Delivered(_, answer)) if answer.exceptions.is_empty());
             effects.clear();

@@ -1,5 +1,6 @@
 //! A gateway with clients that have joined.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,13 +9,23 @@ use ringcast_gateway_core::limits::Limits;
 use ringcast_gateway_core::phoenix::{Serializer, decode_text};
 use ringcast_proto::{Millis, SessionId, v1};
 
-use crate::cluster::{OWNER_EPOCH, table};
+use crate::cluster::{OWNER_EPOCH, bytes, table};
 
 /// The epoch of every topic.
-pub(super) const EPOCH: Bytes = Bytes::from_static(b"0123456789abcdef");
+pub(super) fn epoch() -> Bytes {
+    bytes("0123456789abcdef")
+}
 
 /// The time of everything: nothing here is ever due.
 pub(super) const NOW: Millis = Millis(1_000);
+
+type Apply = fn(&mut Gateway, Input, Millis, &mut Vec<Effect>);
+type Flush = fn(&mut Gateway, Millis, &mut Vec<Effect>);
+
+/// `Gateway::apply` and `Gateway::flush`, as they are compiled in their crate.
+pub(super) fn calls() -> (Apply, Flush) {
+    black_box((Gateway::apply as Apply, Gateway::flush as Flush))
+}
 
 /// The gateway, whose owners have said yes to everybody.
 pub(super) struct Joined {
@@ -102,7 +113,7 @@ fn confirmed() -> v1::BindOutcome {
     v1::BindOutcome {
         owner_epoch: OWNER_EPOCH.0,
         cursor: Some(v1::Position {
-            epoch: EPOCH,
+            epoch: epoch(),
             offset: 0,
         }),
         ..v1::BindOutcome::default()

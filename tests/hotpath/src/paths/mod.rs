@@ -17,22 +17,22 @@ use crate::meter::Meter;
 
 /// One hot path.
 #[derive(Debug)]
-pub(crate) struct Path {
+pub struct Path {
     /// As in `counts.json`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What one operation is.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// Operations before the counted ones.
     warm_up: u32,
     /// Counted operations.
-    pub(crate) operations: u32,
+    pub operations: u32,
     /// Frames that one operation hands to somebody; 0 where it does something else.
-    pub(crate) deliveries: u32,
+    pub deliveries: u32,
     run: fn(&mut Meter),
 }
 
 /// All of them.
-pub(crate) const PATHS: &[Path] = &[
+pub const PATHS: &[Path] = &[
     path(
         "decode/websocket",
         "a frame of a client: header, mask, UTF-8",
@@ -156,12 +156,13 @@ impl Path {
     }
 
     /// The path of this name.
-    pub(crate) fn find(name: &str) -> Option<&'static Path> {
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Path> {
         PATHS.iter().find(|path| path.name == name)
     }
 
     /// Runs it, counted if callgrind looks on. `planted`: with an allocation more for each delivery.
-    pub(crate) fn run(&self, planted: bool) {
+    pub fn run(&self, planted: bool) {
         let planted = if planted { self.deliveries } else { 0 };
         self.run_with(Meter::new(self.warm_up, self.operations).plant(planted));
     }

@@ -6,7 +6,7 @@ use ringcast_proto::v1::publish_outcome::Outcome;
 use ringcast_proto::{SessionId, v1};
 
 use super::decode::publish_text;
-use super::joined::{EPOCH, Join, Joined, NOW};
+use super::joined::{Join, Joined, NOW, calls, epoch};
 use crate::cluster::OWNER_EPOCH;
 use crate::meter::Meter;
 
@@ -15,6 +15,7 @@ const TOPIC: &str = "topics:matrix";
 
 pub(super) fn take(meter: &mut Meter) {
     let (mut joined, mut effects) = (joined(), Vec::new());
+    let (apply, flush) = calls();
     for round in meter.rounds() {
         let message = message(round);
         meter.measure(|| {
@@ -22,8 +23,8 @@ pub(super) fn take(meter: &mut Meter) {
                 session: SESSION,
                 message,
             };
-            joined.gateway.apply(input, NOW, &mut effects);
-            joined.gateway.flush(NOW, &mut effects);
+            apply(&mut joined.gateway, input, NOW, &mut effects);
+            flush(&mut joined.gateway, NOW, &mut effects);
         });
         let input = answer_to(called(&mut effects), round);
         assert_replied(&joined.apply(input));
@@ -32,6 +33,7 @@ pub(super) fn take(meter: &mut Meter) {
 
 pub(super) fn answer(meter: &mut Meter) {
     let mut joined = joined();
+    let (apply, flush) = calls();
     for round in meter.rounds() {
         let mut effects = joined.apply(Input::Message {
             session: SESSION,
@@ -39,8 +41,8 @@ pub(super) fn answer(meter: &mut Meter) {
         });
         let input = answer_to(called(&mut effects), round);
         meter.measure(|| {
-            joined.gateway.apply(input, NOW, &mut effects);
-            joined.gateway.flush(NOW, &mut effects);
+            apply(&mut joined.gateway, input, NOW, &mut effects);
+            flush(&mut joined.gateway, NOW, &mut effects);
         });
         assert_replied(&effects);
     }
@@ -75,7 +77,7 @@ fn answer_to((call, slots): (CallId, Vec<v1::SlotPublishes>), round: u64) -> Inp
     let outcome = |publish: &v1::Publish| v1::PublishOutcome {
         number: publish.number,
         outcome: Some(Outcome::Committed(v1::Position {
-            epoch: EPOCH,
+            epoch: epoch(),
             offset: round + 1,
         })),
         dup: false,

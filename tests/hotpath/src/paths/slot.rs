@@ -1,20 +1,25 @@
 //! The owner's part: publishes appended, and handed to the gateways that have members.
 
+use std::hint::black_box;
+
 use bytes::Bytes;
 use ringcast_proto::{Millis, Slot as Number, v1};
 use ringcast_ring::Revision;
 use ringcast_topic_server_core::{Bind, Effect, Input, Limits, Moment, Publishes, Slot, Token};
 
-use crate::cluster::{OWNER_EPOCH, node, payload, slot_record};
+use crate::cluster::{OWNER_EPOCH, bytes, event, node, payload, slot_record};
 use crate::meter::Meter;
 
-const TOPIC: Bytes = Bytes::from_static(b"room:lobby");
+const TOPIC: &str = "room:lobby";
 
-/// Between two calls of the gateway that publishes: a topic keeps the publications of the last 2 s, so that its history
-/// is as large as it stays after 200 of them.
+/// Between two calls of the gateway that publishes. A topic keeps 300 publications, and those of the last 2 s however many:
+/// after the warm-up its history is as large as it stays.
 const STEP_MS: u64 = 10;
 /// The same where each call has 100 publishes.
 const LONG_STEP_MS: u64 = 100;
+
+type Apply = fn(&mut Slot, Input, Moment, &mut Vec<Effect>);
+type Flush = fn(&mut Slot, Millis, &mut Vec<Effect>);
 
 pub(super) fn publish_one(meter: &mut Meter) {
     let mut owner = Owner::new(1, STEP_MS);
@@ -42,10 +47,11 @@ pub(super) fn flush_many(meter: &mut Meter) {
 }
 
 fn append(meter: &mut Meter, owner: &mut Owner, count: u64) {
+    let apply = black_box(Slot::apply as Apply);
     for _ in meter.rounds() {
         let (input, moment) = owner.publishes(count);
         let Owner { slot, effects, .. } = owner;
-        meter.measure(|| slot.apply(input, moment, effects));
+        meter.measure(|| apply(slot, input, moment, effects));
         owner.assert_appended(count);
         owner.slot.flush(moment.now, &mut owner.effects);
         owner.assert_handed_out(count);
@@ -53,12 +59,13 @@ fn append(meter: &mut Meter, owner: &mut Owner, count: u64) {
 }
 
 fn hand_out(meter: &mut Meter, owner: &mut Owner, count: u64) {
+    let flush = black_box(Slot::flush as Flush);
     for _ in meter.rounds() {
         let (input, moment) = owner.publishes(count);
         owner.slot.apply(input, moment, &mut owner.effects);
         owner.assert_appended(count);
         let Owner { slot, effects, .. } = owner;
-        meter.measure(|| slot.flush(moment.now, effects));
+        meter.measure(|| flush(slot, moment.now, effects));
         owner.assert_handed_out(count);
     }
 }
@@ -70,6 +77,8 @@ struct Owner {
     step_ms: u64,
     now: Millis,
     published: u64,
+    topic: Bytes,
+    event: Bytes,
     payload: Bytes,
     effects: Vec<Effect>,
 }
@@ -83,6 +92,8 @@ impl Owner {
             step_ms,
             now: Millis(1_000),
             published: 0,
+            topic: bytes(TOPIC),
+            event: event(),
             payload: payload(),
             effects: Vec::new(),
         };
@@ -95,7 +106,7 @@ impl Owner {
         });
         for gateway in 1..=gateways {
             let bind = v1::Bind {
-                topic: TOPIC,
+                topic: owner.topic.clone(),
                 seq: 1,
                 joined: vec![v1::Member {
                     session: gateway as u64,
@@ -136,8 +147,8 @@ impl Owner {
         self.published += count;
         let publishes = numbers.map(|number| v1::Publish {
             number,
-            topic: TOPIC,
-            event: Bytes::from_static(b"event"),
+            topic: self.topic.clone(),
+            event: self.event.clone(),
             payload: self.payload.clone(),
             session: 1,
             ..v1::Publish::default()

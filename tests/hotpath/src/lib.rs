@@ -2,7 +2,7 @@
 //!
 //! It promises the same instructions for the same build: no clock, no thread, no order of chance runs in a path.
 //! *Invariant:* the crates under the count are called through pointers that the compiler cannot see through, so that they are
-//! compiled as they are and not as their caller here would have them: a change of this crate changes no figure.
+//! compiled as they are and not as their caller here would have them (but for the outbox, which is generic over its socket).
 //! Leaves out: counting and judging (the binary), and the shells.
 
 #![forbid(unsafe_code)]

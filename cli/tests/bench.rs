@@ -11,6 +11,8 @@ mod floor;
 mod harness;
 #[path = "bench/page.rs"]
 mod page;
+#[path = "bench/resume.rs"]
+mod resume;
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -138,7 +140,7 @@ fn fields_of_reports_stay_as_scripts_know_them() {
 fn an_address_where_nobody_listens_is_told_in_one_line() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("ws://{free}");
-    for scenario in ["fanout", "topics", "idle", "storm"] {
+    for scenario in ["fanout", "topics", "idle", "storm", "resume"] {
         let run = Running::start(&[scenario, "--url", &url]).end();
         assert_eq!((run.code, &run.report), (Some(1), &Value::Null));
         let expected = format!("error: connect to {url}: Connection refused");

@@ -20,6 +20,8 @@ pub(crate) enum BenchCommand {
     Idle(IdleArgs),
     /// Many clients that connect and join at once, and come back at once when all are cut off
     Storm(StormArgs),
+    /// Many clients that are cut off, miss something, and come back at once with their positions
+    Resume(ResumeArgs),
     /// What `idle` starts: a process that holds a part of the connections until its stdin ends
     #[command(hide = true)]
     IdleWorker(IdleWorkerArgs),
@@ -179,6 +181,32 @@ pub(crate) struct StormArgs {
     /// Let the same storm break over a bare server first, and report what it costs there and the ratio
     #[arg(long)]
     pub(crate) floor: bool,
+}
+
+/// `bench resume`
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) page: PageArgs,
+    #[command(flatten)]
+    pub(crate) open: OpenArgs,
+    /// How many clients are cut off and come back
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// How many topics they are spread over; every client joins one
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) topics: u32,
+    /// Messages published to each topic while all are away
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) missed: u64,
+    /// Bytes of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+    /// For all to be back with all they missed; whoever is not then is a failure
+    #[arg(long, value_name = "SECONDS", default_value = "60s", value_parser = some_time)]
+    pub(crate) deadline: Duration,
 }
 
 /// The part of the clients that one process is.

@@ -27,6 +27,7 @@ mod publishing;
 mod quantiles;
 mod reasons;
 mod report;
+mod resume;
 mod said;
 mod servers;
 mod state;
@@ -96,6 +97,10 @@ async fn scenario(command: &BenchCommand, output: Output) -> Result<bool> {
         BenchCommand::Storm(args) => {
             look(&args.target, &args.page).await?;
             tell(&storm::run(args).await?, output, &args.page)
+        }
+        BenchCommand::Resume(args) => {
+            look(&args.target, &args.page).await?;
+            tell(&resume::run(args).await?, output, &args.page)
         }
         BenchCommand::FloorServer(args) => floor::run(args).await.map(|()| true),
         BenchCommand::IdleWorker(args) => idle_worker::run(args).await.map(|()| true),

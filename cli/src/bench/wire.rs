@@ -156,8 +156,26 @@ impl Expected {
         let rest = frame
             .strip_prefix(b"[null")
             .or_else(|| frame.strip_prefix(b"[\"1\""))?;
+        self.payload(rest, &self.opening)
+    }
+
+    /// Reads a frame of a channel with positions: the offset of the delivery, and its number.
+    pub(crate) fn read_placed(&self, frame: &[u8]) -> Option<(u64, u64)> {
+        // What was missed is pushed to the channel, what comes after it is a broadcast.
+        let rest = frame
+            .strip_prefix(b"[null,\"@")
+            .or_else(|| frame.strip_prefix(b"[\"1\",\"@"))?;
+        let digits = rest.iter().position(|&byte| byte == b'"')?;
+        let offset = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+        // Its offset stands where others have no ref.
+        let opening = self.opening.strip_prefix(b",null")?;
+        let delivery = self.payload(&rest[digits + 1..], opening)?;
+        Some((offset, delivery.number))
+    }
+
+    fn payload(&self, rest: &[u8], opening: &[u8]) -> Option<Delivery> {
         let payload = rest.len().checked_sub(self.payload_bytes + 1)?;
-        if !rest.starts_with(&self.opening) || payload + TOPIC.end != self.opening.len() {
+        if !rest.starts_with(opening) || payload + TOPIC.end != opening.len() {
             return None;
         }
         debug_assert_eq!(RUN.end, TOPIC.start);
@@ -241,6 +259,26 @@ mod tests {
         assert_eq!(plan.expected(7).read(b""), None);
         let other_join = delivered(&plan, Some("2"), 7, 1, 2);
         assert_eq!(plan.expected(7).read(&other_join), None);
+    }
+
+    #[test]
+    fn a_delivery_with_a_place_is_read_with_its_offset() {
+        let plan = plan(128);
+        let placed = |join_ref: Option<&str>, offset: &str| {
+            let frame = delivered(&plan, join_ref, 7, 3, 0);
+            let mut parts: Vec<serde_json::Value> = serde_json::from_slice(&frame).unwrap();
+            parts[1] = offset.into();
+            serde_json::to_vec(&parts).unwrap()
+        };
+        let place = |offset: &str| placed(None, offset);
+        assert_eq!(plan.expected(7).read_placed(&place("@42")), Some((42, 3)));
+        let missed = placed(Some("1"), "@42");
+        assert_eq!(plan.expected(7).read_placed(&missed), Some((42, 3)));
+        assert_eq!(plan.expected(8).read_placed(&place("@42")), None, "another topic");
+        for offset in ["42", "@", "@4x2", "@-1", "@99999999999999999999999"] {
+            assert_eq!(plan.expected(7).read_placed(&place(offset)), None, "{offset}");
+        }
+        assert_eq!(plan.expected(7).read_placed(b"[\"1\",\"@1"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) type Points = Vec<(f64, f64)>;
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 740.0;
+const RIGHT: f64 = 710.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 250.0;
 /// Colours there are.

@@ -6,11 +6,13 @@ mod curves;
 mod floor;
 mod idle;
 mod load;
+mod resume;
 mod storm;
 
 pub(crate) use curves::{Moment, of_times};
 pub(crate) use idle::IdleReport;
 pub(crate) use load::LoadReport;
+pub(crate) use resume::ResumeReport;
 pub(crate) use storm::{Round, StormReport};
 
 use super::page::Plot;

@@ -55,11 +55,12 @@ impl Writes {
         }
         let count = self.left.min(self.turn);
         self.left -= count;
-        for (index, connection) in (1..).zip(self.due.drain(..count)) {
-            connection.flush();
-            if index % WRITES_PER_YIELD == 0 {
+        for (index, connection) in self.due.drain(..count).enumerate() {
+            // At first too: a lane that was just given something runs on this thread and no other.
+            if index % WRITES_PER_YIELD == 0 && (index > 0 || count >= WRITES_PER_YIELD) {
                 tokio::task::yield_now().await;
             }
+            connection.flush();
         }
     }
 }

@@ -42,6 +42,9 @@ pub const STUCK_MAX: Duration = Duration::from_secs(10);
 /// Frames of one write. Enough for a burst, few enough for the stack.
 const FRAMES_PER_WRITE: usize = 64;
 
+/// Most writes are of fewer, and making room for all takes as long as everything else here.
+const FRAMES_PER_SMALL_WRITE: usize = 8;
+
 /// Frames for one client, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -202,14 +205,11 @@ impl Outbox {
     ) -> io::Result<Flushed> {
         while !self.waiting.is_empty() {
             self.encode_gaps();
-            let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-            let mut begun = self.begun;
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&self.waiting) {
-                *slice = IoSlice::new(&frame.bytes[std::mem::take(&mut begun)..]);
-                count += 1;
-            }
-            match write(&slices[..count]) {
+            let written = match self.waiting.len() <= FRAMES_PER_SMALL_WRITE {
+                true => self.write_next::<FRAMES_PER_SMALL_WRITE>(&mut write),
+                false => self.write_next::<FRAMES_PER_WRITE>(&mut write),
+            };
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
@@ -222,6 +222,21 @@ impl Outbox {
             slow.since = None;
         }
         Ok(Flushed::All)
+    }
+
+    /// Hands the next frames to `write`, up to `N`.
+    fn write_next<const N: usize>(
+        &self,
+        write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); N];
+        let mut begun = self.begun;
+        let mut count = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.waiting) {
+            *slice = IoSlice::new(&frame.bytes[std::mem::take(&mut begun)..]);
+            count += 1;
+        }
+        write(&slices[..count])
     }
 
     /// Encodes the gaps among the next frames: only now it is certain that they grow no more.

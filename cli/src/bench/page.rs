@@ -1,4 +1,4 @@
-//! `--html FILE`: a report as one page that needs nothing else, no script and no address, and is read in light and in dark.
+//! `--html FILE`: a report as one page without scripts or links, which needs nothing else and is read in light and in dark.
 //!
 //! *Invariant:* nothing that a server or a person chose reaches the page without being escaped.
 //! Leaves out: what was measured; every figure is out of the report.

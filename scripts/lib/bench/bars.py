@@ -35,6 +35,8 @@ BARS = (
     Bar("C, CPU of a join", "c", "join_cpu_us", "us", 80, 80),
     Bar("D, until all have joined", "d", "seconds", "s", 0.6, 0.8),
     Bar("D, p99 of a join", "d", "p99_join_us", "ms", 600, scale=1000),
+    Bar("5,000 that missed 100 each, until all have them", "resume", "seconds", "s"),
+    Bar("5,000 that missed 100 each, CPU of a client", "resume", "resume_cpu_us", "us"),
 )
 
 
@@ -57,7 +59,7 @@ def measure(binary, rounds, quick):
 
 
 def brief(figures):
-    names = ("cpu_us", "ratio", "p50_us", "p99_us", "bytes", "join_cpu_us", "seconds")
+    names = ("cpu_us", "ratio", "p50_us", "p99_us", "bytes", "join_cpu_us", "resume_cpu_us", "seconds")
     parts = [f"{name} {short(figures[name])}" for name in names if figures.get(name) is not None]
     return (", ".join(parts) or "failed") + ("" if figures["clean"] else f"; NOT CLEAN: {'; '.join(figures['problems'])}")
 
@@ -71,7 +73,7 @@ def judge(found):
     rows = []
     for bar in BARS:
         for cluster in bar.on:
-            values = [figures.get(bar.figure) for figures in found[cluster][bar.scenario]]
+            values = [figures.get(bar.figure) for figures in found[cluster].get(bar.scenario, [])]
             known = [value / bar.scale for value in values if value is not None]
             median = statistics.median(known) if known and len(known) == len(values) else None
             most = bar.most[cluster]

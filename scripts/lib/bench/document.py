@@ -34,10 +34,14 @@ COLUMNS = {
     "floor_join_cpu_us": ("floor", 1),
     "idle_cpu_us_per_s": ("idle, us a second", 1),
     "join_seconds": ("joined in, s", 1),
-    "seconds": ("joined in, s", 1),
+    "seconds": ("all in after, s", 1),
     "floor_seconds": ("floor", 1),
     "p99_join_us": ("p99 of a join, ms", 1000),
     "floor_p99_join_us": ("floor", 1000),
+    "resume_cpu_us": ("CPU, us a client", 1),
+    "p99_back_us": ("p99 until back, ms", 1000),
+    "recovered": ("recovered", 1),
+    "not_recovered": ("not recovered", 1),
     "failed_tries": ("failed tries", 1),
 }
 
@@ -167,6 +171,8 @@ def commands(measured):
     lines.append("# each with --pid NAME=PID of every process, --url of every gateway, --quiet -o json")
     for scenario in SCENARIOS:
         for cluster, scenarios in measured["found"].items():
+            if not scenarios.get(scenario.key):
+                continue
             command = f"ringcast bench {scenarios[scenario.key][0]['command']}"
             if command not in lines:
                 lines.append(command if scenario.key != "a_half" else f"{command}   # {cluster}, round 1")
@@ -178,8 +184,10 @@ def raw(found):
         runs = [
             (cluster, number, figures)
             for cluster, scenarios in found.items()
-            for number, figures in enumerate(scenarios[scenario.key], 1)
+            for number, figures in enumerate(scenarios.get(scenario.key, []), 1)
         ]
+        if not runs:
+            continue  # measured before there was such a scenario
         names = [name for name in COLUMNS if any(figures.get(name) is not None for _, _, figures in runs)]
         lines = [
             (cluster, str(number), *(cell(figures.get(name), COLUMNS[name][1]) for name in names))

@@ -161,7 +161,8 @@ def one_each(figure, name):
 
     def judge(points):
         worst = max(abs(point[figure] / point["x"] - 1) for point in points)
-        return f"{name}: one for each gateway with members, at worst {worst * 100:.1f} % off, to be within 1 %", worst <= 0.01
+        off = f"at worst {worst * 100:.1f} % off, to be within 1 %"
+        return f"{name}: one for each gateway with members, {off}", worst <= 0.01
 
     return judge
 

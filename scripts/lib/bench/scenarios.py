@@ -58,6 +58,13 @@ SCENARIOS = (
         {"clients": 5000, "members": 5, "hold": "1s", "floor": None},
         {"clients": 1000, "hold": "200ms"},
     ),
+    Scenario(
+        "resume",
+        "5,000 that missed 100 messages each, all back at once",
+        "resume",
+        {"clients": 5000, "topics": 1000, "missed": 100},
+        {"clients": 1000, "topics": 200, "missed": 20},
+    ),
 )
 
 
@@ -70,13 +77,9 @@ def run(scenario, topology, binary, before, quick):
             report = bench(cluster, args)
     except Failed as error:
         return {"clean": False, "problems": [str(error)], "command": " ".join(args)}
-    figures = {"load": of_load, "idle": of_idle, "storm": of_storm}[kind(scenario.command)](report)
+    figures = OF.get(scenario.command, of_load)(report)
     figures |= {"clean": report["clean"], "problems": report["problems"], "command": " ".join(args)}
     return figures
-
-
-def kind(command):
-    return command if command in ("idle", "storm") else "load"
 
 
 def of_load(report):
@@ -127,3 +130,17 @@ def of_storm(report):
         "floor_join_cpu_us": report["floor"]["cpu_us_per_join"],
         "failed_tries": report["failures"],
     }
+
+
+def of_resume(report):
+    return {
+        "seconds": report["seconds"],
+        "p99_back_us": report["back_us"]["p99"],
+        "resume_cpu_us": report["server_cpu_us_per_client"],
+        "recovered": report["recovered"],
+        "not_recovered": report["not_recovered"],
+        "failed_tries": report["failures"],
+    }
+
+
+OF = {"idle": of_idle, "storm": of_storm, "resume": of_resume}

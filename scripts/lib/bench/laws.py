@@ -5,14 +5,17 @@ batch with another; where processor time is, they come at a rate that fills batc
 """
 
 import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import bars
 import traffic
 from bars import say
 from clusters import Apart, Failed, bench
 
-# A twentieth of a second apart: far more than a publish takes.
-APART = {"rate": 20, "warmup": "1s", "duration": "10s"}
+# So many a second are far longer apart than a publish takes.
+RATE = 20
+LOOKS_MAX = 10
 BUSY = {"topics": 200, "subscribers": 5, "publishers": 4, "rate": 2000, "warmup": "2s", "duration": "10s"}
 FLAT = 1.01
 FLAT_CPU = 1.10
@@ -35,32 +38,42 @@ class Law:
 
 
 def counted(binary, gateways, with_members, subscribers, brief):
-    """Counts and bytes of a publish on one topic, whose members are on the first gateways."""
-    flags = {"subscribers": subscribers, **APART, **({"duration": "2s"} if brief else {})}
-    with Apart(binary, 2, gateways) as cluster:
-        ports = {int(address.rpartition(":")[2]) for address in cluster.rpc.values()}
-        before, bytes_before = sums(cluster), traffic.received(ports)
-        checked(bench(cluster, words("fanout", flags), cluster.urls[:with_members]))
-        after, bytes_after = sums(cluster), traffic.received(ports)
-    publishes = after["ringcast_publishes_total"] - before["ringcast_publishes_total"]
-    if publishes <= 0:
-        raise Failed("nothing was published")
-    of = {"calls": "deliver_calls", "entries": "deliver_entries", "publications": "deliver_publications"}
-    figures = {
-        name: (after[f"ringcast_{metric}_total"] - before[f"ringcast_{metric}_total"]) / publishes
-        for name, metric in of.items()
-    }
-    return {**figures, "bytes": (bytes_after - bytes_before) / publishes}
+    """Counts and bytes of a publish on one topic, whose members are on the first gateways. It is looked at while publishes
+    go on, so that what members take to join and to leave is not among them."""
+    seconds = 3 if brief else 10
+    flags = {"subscribers": subscribers, "rate": RATE, "warmup": "1s", "duration": f"{seconds}s"}
+    with Apart(binary, 2, gateways) as cluster, ThreadPoolExecutor(1) as thread:
+        running = thread.submit(bench, cluster, words("fanout", flags), cluster.urls[:with_members])
+        before = look(cluster, 3, running)
+        after = look(cluster, 3 + RATE * seconds * 3 // 4, running)
+        checked(running.result())
+    publishes = after["publishes"] - before["publishes"]
+    of = {"calls": "deliver_calls", "entries": "deliver_entries", "publications": "deliver_publications", "bytes": "bytes"}
+    return {name: (after[counter] - before[counter]) / publishes for name, counter in of.items()}
+
+
+def look(cluster, publishes, running):
+    """What was counted after so many publishes, and at a moment between two of them if the machine is fast enough for that."""
+    ports = {int(address.rpartition(":")[2]) for address in cluster.rpc.values()}
+    tries = 0
+    while not running.done():
+        before, total, after = sums(cluster), traffic.received(ports), sums(cluster)
+        if after["publishes"] >= publishes:
+            tries += 1
+            if before == after or tries == LOOKS_MAX:
+                return {**after, "bytes": total}
+        time.sleep(0.01)
+    checked(running.result())
+    raise Failed(f"{publishes} publishes were not seen")
 
 
 def sums(cluster):
     """Counters of all topic servers together. One that has not counted yet is 0."""
-    total = {}
-    names = ["publishes", "deliver_calls", "deliver_entries", "deliver_publications"]
+    total = dict.fromkeys(("publishes", "deliver_calls", "deliver_entries", "deliver_publications"), 0.0)
     for process in cluster.of("ts-"):
         metrics = cluster.metrics(process)
-        for name in (f"ringcast_{name}_total" for name in names):
-            total[name] = total.get(name, 0.0) + metrics.get(name, 0.0)
+        for name in total:
+            total[name] += metrics.get(f"ringcast_{name}_total", 0.0)
     return total
 
 
@@ -167,6 +180,16 @@ def one_each(figure, name):
     return judge
 
 
+def at_most_one(figure, name):
+    """A promise: one, or less where a busy machine made two publishes share one."""
+
+    def judge(points):
+        most = max(point[figure] for point in points)
+        return f"{name}: {bars.short(most)} at most, to be one within 1 %", most <= 1.01
+
+    return judge
+
+
 COUNTS = {"calls": "Deliver calls", "entries": "entries"}
 BYTES = {"bytes": "bytes between nodes"}
 GATEWAYS = (2, 4, 8, 16)
@@ -193,12 +216,9 @@ LAWS = (
         [one_each("calls", "Deliver calls a publish"), one_each("entries", "entries a publish")],
     ),
     Law(
-        "subscribers", "Subscribers of one gateway", "subscribers", (1, 10, 100, 1000, 5000), (1, 100), subscribers,
+        "subscribers", "Subscribers of one gateway", "subscribers", (1, 10, 100, 1000, 2000), (1, 100), subscribers,
         [("calls", "a publish", COUNTS, 1), ("bytes", "bytes a publish", BYTES, 1)],
-        [
-            flat("calls", "Deliver calls a publish", FLAT),
-            flat("entries", "entries a publish", FLAT),
-        ],
+        [at_most_one("calls", "Deliver calls a publish"), at_most_one("entries", "entries a publish")],
         logarithmic=True,
     ),
     Law(

@@ -8,9 +8,9 @@ from document import FOLDER, machine, rows
 HEAD = """## How costs grow
 
 Clusters of separate processes: a coordinator, topic servers and gateways as each table says (2 topic servers where it does
-not), all on this machine. Counts are those of the topic servers' metrics, over the publishes they appended; bytes are what
-went over all connections between nodes, in both directions, as the system counts them, what members take to join among them.
-{rounds} round{s}; a figure is their median."""
+not), all on this machine. Counts are those of the topic servers' metrics, over the publishes they appended meanwhile; bytes
+are what went over all connections between nodes, in both directions, as the system counts them. {rounds} round{s}; a figure is
+their median."""
 
 NAMES = {
     "calls": "calls",

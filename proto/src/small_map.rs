@@ -160,7 +160,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     pub fn iter(&self) -> Iter<'_, K, V> {
         match &self.entries {
             Few(few) => Iter::Few(few.iter()),
-            Many(many) => Iter::Many(many.range(..)),
+            Many(many) => Iter::Many(many.iter()),
         }
     }
 
@@ -168,7 +168,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     pub fn after(&self, key: &K) -> Iter<'_, K, V> {
         match &self.entries {
             Few(few) => Iter::Few(few[few.partition_point(|(other, _)| other <= key)..].iter()),
-            Many(many) => Iter::Many(many.range((Bound::Excluded(key), Bound::Unbounded))),
+            Many(many) => Iter::Rest(many.range((Bound::Excluded(key), Bound::Unbounded))),
         }
     }
 
@@ -232,16 +232,20 @@ pub enum Iter<'a, K, V> {
     /// Of a vector.
     Few(std::slice::Iter<'a, (K, V)>),
     /// Of a tree.
-    Many(btree_map::Range<'a, K, V>),
+    Many(btree_map::Iter<'a, K, V>),
+    /// Of a tree's end.
+    Rest(btree_map::Range<'a, K, V>),
 }
 
 impl<'a, K, V> Iterator for Iter<'a, K, V> {
     type Item = (&'a K, &'a V);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Iter::Few(few) => few.next().map(|(key, value)| (key, value)),
             Iter::Many(many) => many.next(),
+            Iter::Rest(rest) => rest.next(),
         }
     }
 }
@@ -290,6 +294,7 @@ pub enum IterMut<'a, K, V> {
 impl<'a, K, V> Iterator for IterMut<'a, K, V> {
     type Item = (&'a K, &'a mut V);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             IterMut::Few(few) => few.next().map(|(key, value)| (&*key, value)),

@@ -202,6 +202,22 @@ const ALLOWED: &[Allowed] = &[
         dev: &[],
         build: &[],
     },
+    Allowed {
+        name: "ringcast-hotpath",
+        normal: &[
+            "bytes",
+            "clap",
+            "ringcast-gateway-core",
+            "ringcast-proto",
+            "ringcast-ring",
+            "ringcast-topic-server-core",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
+        dev: &[],
+        build: &[],
+    },
 ];
 
 /// Crates whose behaviour is a function of their inputs.

@@ -12,9 +12,9 @@ use crate::group::Group;
 use crate::handoff::Piece;
 use crate::input::position;
 use crate::slot::Slot;
-use ringcast_proto::SmallMap;
 use crate::topic::Topic;
 use crate::{Effect, Moment, Token};
+use ringcast_proto::SmallMap;
 
 /// As long as the longest subject a token may carry.
 pub(crate) const SUBJECT_BYTES_MAX: usize = 1024;

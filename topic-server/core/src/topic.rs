@@ -15,8 +15,8 @@ use crate::history::{History, weight};
 use crate::ids::Ids;
 use crate::limits::RuleIndex;
 use crate::planted::PlantedBug;
-use ringcast_proto::SmallMap;
 use crate::{Cursor, Limits, TapId};
+use ringcast_proto::SmallMap;
 
 #[derive(Debug)]
 pub(crate) struct Topic {

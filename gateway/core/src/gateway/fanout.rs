@@ -204,8 +204,30 @@ fn no_such_slot() -> v1::DeliverException {
 pub(super) struct Encoded<'a> {
     topic: &'a Topic,
     publications: &'a [Publication],
-    outgoing: BTreeMap<(Serializer, bool), Vec<Outgoing>>,
-    frames: BTreeMap<(Serializer, bool, Bytes), Vec<Option<Frame>>>,
+    /// By serializer, with positions and without: four at most.
+    outgoing: Vec<((Serializer, bool), Vec<Outgoing>)>,
+    variants: Vec<Variant>,
+    /// Where in `variants` each stands, from [`FEW_VARIANTS`] on.
+    known: BTreeMap<(Serializer, bool, Bytes), usize>,
+    /// The one that was written last: the next member most often gets the same.
+    last: usize,
+}
+
+/// So many are looked through faster than a map.
+const FEW_VARIANTS: usize = 8;
+
+/// What all members get alike that have one serializer and join_ref, with positions or without.
+struct Variant {
+    serializer: Serializer,
+    positions: bool,
+    push_ref: Bytes,
+    frames: Vec<Option<Frame>>,
+}
+
+impl Variant {
+    fn is(&self, serializer: Serializer, push_ref: &Json, positions: bool) -> bool {
+        self.serializer == serializer && self.positions == positions && self.push_ref == push_ref.0
+    }
 }
 
 impl<'a> Encoded<'a> {
@@ -213,8 +235,10 @@ impl<'a> Encoded<'a> {
         Encoded {
             topic,
             publications,
-            outgoing: BTreeMap::new(),
-            frames: BTreeMap::new(),
+            outgoing: Vec::new(),
+            variants: Vec::new(),
+            known: BTreeMap::new(),
+            last: 0,
         }
     }
 
@@ -253,16 +277,52 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     fn frames(&mut self, serializer: Serializer, push_ref: &Json, positions: bool) -> &[Option<Frame>] {
-        let outgoing = self.outgoing.entry((serializer, positions)).or_insert_with(|| {
+        let last = self.variants.get(self.last);
+        if !last.is_some_and(|last| last.is(serializer, push_ref, positions)) {
+            self.last = self.variant(serializer, push_ref, positions);
+        }
+        &self.variants[self.last].frames
+    }
+
+    fn variant(&mut self, serializer: Serializer, push_ref: &Json, positions: bool) -> usize {
+        let key = || (serializer, positions, push_ref.0.clone());
+        let known = match self.variants.len() <= FEW_VARIANTS {
+            true => self
+                .variants
+                .iter()
+                .position(|variant| variant.is(serializer, push_ref, positions)),
+            false => self.known.get(&key()).copied(),
+        };
+        if let Some(known) = known {
+            return known;
+        }
+        let kind = (serializer, positions);
+        let index = self.outgoing.iter().position(|(of, _)| *of == kind);
+        let index = index.unwrap_or_else(|| {
             let outgoing = |publication: &Publication| {
                 let offset = (positions && publication.offset > 0).then_some(Offset(publication.offset));
                 Outgoing::new(serializer, offset, self.topic, publication)
             };
-            self.publications.iter().map(outgoing).collect()
+            let outgoing = self.publications.iter().map(outgoing).collect();
+            self.outgoing.push((kind, outgoing));
+            self.outgoing.len() - 1
         });
-        self.frames
-            .entry((serializer, positions, push_ref.0.clone()))
-            .or_insert_with(|| outgoing.iter().map(|outgoing| outgoing.frame(push_ref)).collect())
+        let (_, outgoing) = &self.outgoing[index];
+        let frames = outgoing.iter().map(|outgoing| outgoing.frame(push_ref)).collect();
+        self.variants.push(Variant {
+            serializer,
+            positions,
+            push_ref: push_ref.0.clone(),
+            frames,
+        });
+        if self.variants.len() > FEW_VARIANTS {
+            for (index, variant) in self.variants.iter().enumerate().skip(self.known.len()) {
+                let key = (variant.serializer, variant.positions, variant.push_ref.clone());
+                self.known.insert(key, index);
+            }
+        }
+        self.variants.len() - 1
     }
 }

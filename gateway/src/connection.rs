@@ -1,14 +1,16 @@
 //! One client's socket: what it sends goes to the hub as messages, what the hub writes goes out.
 //!
-//! An idle connection holds its socket, a decoder and an empty outbox; bytes are read into a buffer of the thread.
+//! An idle connection holds its socket, a decoder and an empty outbox; bytes are read into the poller's buffer.
 //! *Invariant:* a connection that is not read (paused, or the hub is busy) is not waited for by anyone else; one that
 //! is closed is gone within 3 s, whatever its client does.
 //! Leaves out: timers. One sweep over all connections finds the silent and the slow ([`Connection::look`]); and what a slow
 //! one loses (`ringcast_gateway_core::outbox`).
 
-mod task;
+mod reader;
 
-use std::net::SocketAddr;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,20 +22,25 @@ use ringcast_gateway_core::place::Place;
 use ringcast_gateway_core::websocket;
 use ringcast_proto::{Millis, SessionId};
 use ringcast_ring_store::clock;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
-pub(crate) use task::Task;
+use crate::poller::Poller;
+pub(crate) use reader::{Desk, Happened, Holds, Next, Reader};
 
-/// What the hub and the connection's own task share.
+/// What the hub and the connection's poller share.
 #[derive(Debug)]
 pub(crate) struct Connection {
     session: SessionId,
     serializer: Serializer,
+    /// It never blocks.
     stream: TcpStream,
     outbox: Mutex<Outbox>,
-    /// Tells the task to look at everything else here again.
-    wake: Notify,
+    /// The socket took no more. Changes only while the outbox is locked.
+    blocked: AtomicBool,
+    /// The outbox has its last frame. Changes only while the outbox is locked.
+    closing: AtomicBool,
+    poller: Poller,
+    /// The poller is told to look here again, and has not yet.
+    woken: AtomicBool,
     paused: AtomicBool,
     opened_at: Millis,
     received_messages: AtomicU64,
@@ -61,14 +68,23 @@ pub(crate) enum Look {
 struct Gone;
 
 impl Connection {
-    pub(crate) fn new(session: SessionId, serializer: Serializer, stream: TcpStream) -> Connection {
+    /// `stream` is one that never blocks.
+    pub(crate) fn new(
+        session: SessionId,
+        serializer: Serializer,
+        stream: TcpStream,
+        poller: Poller,
+    ) -> Connection {
         let now = clock::now();
         Connection {
             session,
             serializer,
             stream,
             outbox: Mutex::default(),
-            wake: Notify::new(),
+            blocked: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            poller,
+            woken: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             opened_at: now,
             received_messages: AtomicU64::new(0),
@@ -83,6 +99,11 @@ impl Connection {
 
     pub(crate) fn serializer(&self) -> Serializer {
         self.serializer
+    }
+
+    /// What the poller waits for.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Where the client is; nowhere once its socket is gone.
@@ -114,35 +135,30 @@ impl Connection {
         let mut outbox = self.outbox();
         if !outbox.has_room(frame.len(), place.as_ref()) {
             // A burst within one turn of the hub is not slowness: what the socket takes now does not wait. A write that
-            // fails is found by the task, which reads.
-            drop(outbox.flush(|slices| self.stream.try_write_vectored(slices)));
+            // fails is found by the reader.
+            drop(self.flush_unless_blocked(&mut outbox));
         }
         outbox.push(frame, place, now)
     }
 
-    /// Writes what the socket takes now; what it does not take, the connection's task writes when it can.
+    /// Writes what the socket takes now; what it does not take, the poller writes when it can.
     pub(crate) fn flush(&self) {
-        let flushed = self
-            .outbox()
-            .flush(|slices| self.stream.try_write_vectored(slices));
-        if !matches!(flushed, Ok(Flushed::All)) {
-            self.wake.notify_one();
+        if self.flush_unless_blocked(&mut self.outbox()).is_err() {
+            // The poller ends it.
+            self.wake();
         }
     }
 
-    /// Puts a close frame behind what waits; the task does the rest.
+    /// Puts a close frame behind what waits; the poller does the rest.
     pub(crate) fn close(&self, code: u16, reason: &str, now: Millis) {
-        self.outbox().close(websocket::close(Some(code), reason), now);
-        self.wake.notify_one();
+        self.end(websocket::close(Some(code), reason), now);
+        self.wake();
     }
 
     /// Closes a client that does not read: what it did not read so far is dropped.
     pub(crate) fn close_slow(&self, now: Millis) {
-        let mut outbox = self.outbox();
-        outbox.drop_waiting();
-        outbox.close(websocket::close(Some(4008), "slow consumer"), now);
-        drop(outbox);
-        self.wake.notify_one();
+        self.outbox().drop_waiting();
+        self.close(4008, "slow consumer", now);
     }
 
     /// Reads no more until [`Connection::resume`].
@@ -152,7 +168,7 @@ impl Connection {
 
     pub(crate) fn resume(&self) {
         self.paused.store(false, Ordering::Release);
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// Looks at what only the passing of time changes, and adds what waits here to `outbox_bytes`.
@@ -197,17 +213,57 @@ impl Connection {
     }
 
     fn is_closing(&self) -> bool {
-        self.outbox().is_closing()
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn is_blocked(&self) -> bool {
+        let _outbox = self.outbox();
+        // Whoever finds the socket full says so before the lock is free: the poller, told that the socket takes more,
+        // comes before that write or after.
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.poller.wake(self.session);
+        }
+    }
+
+    /// The poller looks now: whatever is wanted from now on wakes it again.
+    fn is_awake(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+
+    /// Puts the last frame.
+    fn end(&self, frame: Bytes, now: Millis) {
+        let mut outbox = self.outbox();
+        outbox.close(frame, now);
+        self.closing.store(true, Ordering::Release);
     }
 
     fn write(&self) -> Result<(), Gone> {
-        match self
-            .outbox()
-            .flush(|slices| self.stream.try_write_vectored(slices))
-        {
-            Ok(Flushed::All | Flushed::Blocked) => Ok(()),
+        match self.flush_from(&mut self.outbox()) {
+            Ok(()) => Ok(()),
             Err(_) => Err(Gone),
         }
+    }
+
+    /// The poller is told when a socket that was full takes something again, and knows better than to ask it every time.
+    fn flush_unless_blocked(&self, outbox: &mut Outbox) -> io::Result<()> {
+        match self.blocked.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.flush_from(outbox),
+        }
+    }
+
+    fn flush_from(&self, outbox: &mut Outbox) -> io::Result<()> {
+        let flushed = outbox.flush(|slices| match slices {
+            // One call into the system is cheaper than the other.
+            [slice] => (&self.stream).write(slice),
+            slices => (&self.stream).write_vectored(slices),
+        })?;
+        self.blocked.store(flushed == Flushed::Blocked, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -216,18 +272,31 @@ mod tests {
     use std::sync::Arc;
 
     use ringcast_gateway_core::outbox::FRAMES_MAX;
+    use tokio::sync::Semaphore;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::poller;
+
+    /// A connection, its client, and what its reader needs.
+    fn connected() -> (Arc<Connection>, TcpStream, Desk) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let metrics = Metrics::register(&metrics::NoopRecorder, &"gw-1".parse().unwrap());
+        let (hub, _inbox) = crate::hub::mailbox();
+        let desk = Desk { hub, metrics };
+        let (pollers, _polling) = poller::pollers(&desk).unwrap();
+        let session = SessionId(1);
+        let connection = Connection::new(session, Serializer::V2, stream, pollers.of(session).clone());
+        (Arc::new(connection), client, desk)
+    }
 
     #[tokio::test]
     async fn c12_a_burst_beyond_the_bound_does_not_close_a_client_that_reads() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stream, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (stream, _client) = (stream.unwrap(), accepted.unwrap().0);
-        stream.writable().await.unwrap();
-        let connection = Connection::new(SessionId(1), Serializer::V2, stream);
+        let (connection, _client, _) = connected();
         // Few enough bytes for the socket's buffers, which hold them as a client that reads would.
         for _ in 0..4 * FRAMES_MAX {
             let pushed = connection.push("x".into(), None, Millis(1));
@@ -239,13 +308,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_idle_connection_costs_little_memory() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let connection = Arc::new(Connection::new(SessionId(1), Serializer::V2, stream));
-        let (hub, _inbox) = crate::hub::mailbox();
-        let metrics = Metrics::register(&metrics::NoopRecorder, &"gw-1".parse().unwrap());
+        let (connection, _client, _) = connected();
+        let permit = || Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let holds = Holds {
+            place: permit(),
+            descriptor: Arc::new(permit()),
+            client: TaskTracker::new().token(),
+        };
         let shared = size_of_val(&*connection);
-        let task = size_of_val(&Task::new(connection, hub, metrics, 1).run(Bytes::new()));
-        assert!(shared + task <= 1536, "{shared} shared and {task} of its task");
+        let reader = size_of_val(&Reader::new(connection, 1, Bytes::new(), holds));
+        assert!(
+            shared + reader <= 512,
+            "{shared} shared and {reader} of its reader"
+        );
     }
 }

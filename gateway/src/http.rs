@@ -32,11 +32,12 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::authenticate::{Authenticate, ConnectRequest};
-use crate::connection::{Connection, Task};
+use crate::connection::{Connection, Holds, Reader};
 use crate::descriptors::Descriptors;
 use crate::handshake::{Refusal, judge};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::poller::Pollers;
 use ringcast_proto::accept::Acceptor;
 
 /// Connections that are no WebSocket: handshakes under way, and users of the HTTP API.
@@ -57,6 +58,7 @@ const UPGRADE_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) hub: Hub,
+    pub(crate) pollers: Pollers,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) origin: OriginCheck,
@@ -209,21 +211,22 @@ impl Edge {
                 return;
             };
             let session = SessionId(edge.next_session.fetch_add(1, Ordering::Relaxed));
-            let connection = Arc::new(Connection::new(session, serializer, parts.io.into_inner()));
+            // It never blocks, and is not for the runtime to poll any more.
+            let Ok(stream) = parts.io.into_inner().into_std() else {
+                return;
+            };
+            let poller = edge.pollers.of(session);
+            let connection = Arc::new(Connection::new(session, serializer, stream, poller.clone()));
             if edge.hub.open(Arc::clone(&connection), subject).await.is_err() {
                 return;
             }
-            let task = Task::new(
-                connection,
-                edge.hub.clone(),
-                edge.metrics.clone(),
-                edge.message_bytes_max,
-            );
-            // A task of its own: this one's upgrade is memory that an idle connection should not hold.
-            edge.tasks.spawn(async move {
-                task.run(parts.read_buf).await;
-                drop((place, descriptor));
-            });
+            let holds = Holds {
+                place,
+                descriptor,
+                client: edge.tasks.token(),
+            };
+            let reader = Reader::new(connection, edge.message_bytes_max, parts.read_buf, holds);
+            poller.add(reader);
         });
         Ok(accepted.response())
     }

@@ -5,7 +5,6 @@
 
 mod handle;
 mod leaving;
-mod sessions;
 mod slow;
 mod top;
 mod writes;
@@ -23,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{Connection, Look};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
+use crate::sessions::BySession;
 use handle::{Command, ServerPublished};
 pub(crate) use handle::{Hub, Inbox, mailbox};
 use leaving::Leaving;
 pub(crate) use leaving::Pace;
-use sessions::BySession;
 use writes::Writes;
 
 /// Taken at once. Enough for a burst to become one batch, few enough for its answers to be prompt.

@@ -15,8 +15,10 @@ mod hub;
 mod lanes;
 mod metrics;
 mod node;
+mod poller;
 mod ring;
 mod rpc;
+mod sessions;
 
 pub use authenticate::{Anonymous, Authenticate, ConnectRequest, Refused};
 pub use config::Config;

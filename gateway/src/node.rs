@@ -17,10 +17,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::config::Config;
+use crate::connection::Desk;
 use crate::http::{self, Edge};
 use crate::hub::{self, Pace, State};
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
+use crate::poller;
 use crate::ring::{self, Cluster, Readiness};
 use crate::rpc::Service;
 use ringcast_proto::accept::{Acceptor, listen};
@@ -63,6 +65,9 @@ pub enum RunError {
     /// It could not become one of the cluster.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The system would not let it wait for sockets.
+    #[error("poll clients' sockets: {0}")]
+    Poll(io::Error),
     /// The rpc listener ended.
     #[error("rpc listener: {0}")]
     Rpc(#[from] tonic::transport::Error),
@@ -230,8 +235,17 @@ impl Gateway {
             grpc::server().serve_with_incoming_shutdown(service, incoming, ended.clone().cancelled_owned());
         let mut rpc_task = tasks.spawn(rpc.in_current_span());
 
+        let desk = Desk {
+            hub: hub.clone(),
+            metrics: metrics.clone(),
+        };
+        let (pollers, polling) = poller::pollers(&desk).map_err(RunError::Poll)?;
+        for polling in polling {
+            tasks.spawn(polling.run(ended.clone()).in_current_span());
+        }
         let edge = Edge {
             hub,
+            pollers,
             tasks: clients.clone(),
             metrics,
             origin: config.origin,

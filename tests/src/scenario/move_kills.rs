@@ -201,8 +201,14 @@ async fn round(
     let may_run = if is_aborted { Duration::ZERO } else { PLAN_DEADLINE };
     if let Err(running) = cluster.plan_over(&plan.plan, may_run).await {
         ensure!(is_aborted, "{running:#}");
-        cluster.change(&["ring", "abort"]).await?;
-        kill.was_aborted = true;
+        match cluster.change(&["ring", "abort"]).await {
+            Ok(_) => kill.was_aborted = true,
+            // It ended by itself meanwhile, or the abort was refused for nothing.
+            Err(refused) => {
+                let over = cluster.plan_over(&plan.plan, Duration::ZERO).await;
+                over.context(format!("{refused:#}"))?;
+            }
+        }
     }
     let ring = cluster.ring().await?;
     ensure!(ring.plan.is_none(), "a plan is left: {ring:?}");

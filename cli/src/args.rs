@@ -134,6 +134,9 @@ pub(crate) struct RoleArgs {
     /// Which limits hold [default: default; dev: bench]
     #[arg(long, value_name = "PROFILE")]
     limits_profile: Option<LimitsProfile>,
+    /// Threads that do the work, besides the few that mostly wait [default: one less than the cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<u16>,
 }
 
 #[derive(Debug, Args, Serialize)]

@@ -18,6 +18,7 @@ pub(super) const TOP: &[&str] = &[
     "replicas",
     "drain_deadline",
     "history_memory",
+    "threads",
     "gateways",
     "topic_servers",
     "limits",
@@ -52,6 +53,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "replicas",
     "drain_deadline",
     "history_memory",
+    "threads",
     "gateways",
     "topic_servers",
 ];

@@ -17,6 +17,9 @@ const HISTORY_IDS_MAX: u64 = 1_000_000;
 /// Less is a slip: it was meant in another unit.
 const HISTORY_MEMORY_MIN: u64 = 1024 * 1024;
 
+/// More than any machine has cores for.
+const THREADS_MAX: u16 = 1024;
+
 /// Everything that is wrong, each with the path of its setting.
 pub(super) fn check(settings: &Settings) -> Result<(), Vec<(Vec<String>, String)>> {
     let mut problems = Vec::new();
@@ -49,6 +52,12 @@ pub(super) fn check(settings: &Settings) -> Result<(), Vec<(Vec<String>, String)
         if nodes.is_some_and(|nodes| nodes == 0 || nodes > max) {
             wrong(&[key], format!("must be 1 to {max}"));
         }
+    }
+    if settings
+        .threads
+        .is_some_and(|threads| threads == 0 || threads > THREADS_MAX)
+    {
+        wrong(&["threads"], format!("must be 1 to {THREADS_MAX}"));
     }
     if let Some(advertise) = &settings.advertise
         && !is_host_and_port(advertise)

@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) replicas: Option<u8>,
     pub(crate) drain_deadline: Option<u16>,
     pub(crate) history_memory: Option<u64>,
+    pub(crate) threads: Option<u16>,
     pub(crate) gateways: Option<u16>,
     pub(crate) topic_servers: Option<u16>,
     pub(crate) limits: Limits,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringcast_gateway_core::gateway::{CallFailed, CallId};
-use ringcast_proto::grpc::{self, CALL_DEADLINE, MESSAGE_BYTES_MAX};
+use ringcast_proto::grpc::{self, CALL_DEADLINE, Calls, MESSAGE_BYTES_MAX};
 use ringcast_proto::v1::topic_server_client::TopicServerClient;
 use ringcast_proto::{Incarnation, NodeRef, v1};
 use ringcast_ring::SlotTable;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -37,9 +38,13 @@ pub(crate) struct Lanes {
     lanes: HashMap<NodeRef, Lane>,
 }
 
+type Publishes = Calls<v1::PublishCall, v1::PublishAnswer>;
+
 struct Lane {
     address: String,
     client: TopicServerClient<Channel>,
+    /// The core sees to it that one call is in flight, so nobody waits for the lock.
+    publishes: Arc<Mutex<Publishes>>,
     /// Ends the greeting with the lane.
     gone: CancellationToken,
 }
@@ -123,16 +128,18 @@ impl Lanes {
     /// Calls `Publish`; the hub gets the outcome.
     pub(crate) fn publish(&self, call: CallId, node: NodeRef, slots: Vec<v1::SlotPublishes>) {
         let (hub, metrics, ready) = (self.hub.clone(), self.metrics.clone(), self.ready(&node));
+        let publishes = self.lanes.get(&node).map(|lane| Arc::clone(&lane.publishes));
         self.tasks.spawn(async move {
-            let outcome = match ready {
-                Err(failed) => Err(failed),
-                Ok((header, mut client)) => {
-                    let request = request(v1::PublishCall {
+            let outcome = match (ready, publishes) {
+                (Err(failed), _) => Err(failed),
+                (Ok(_), None) => Err(CallFailed::Refused(format!("{node} has no lane"))),
+                (Ok((header, client)), Some(publishes)) => {
+                    let message = v1::PublishCall {
                         header: Some(header),
                         slots,
-                    });
+                    };
                     let left_at = tokio::time::Instant::now();
-                    let answered = answer(client.publish(request).await);
+                    let answered = publish(message, client, &publishes).await;
                     if answered.is_ok() {
                         metrics.published(left_at.elapsed());
                     }
@@ -194,6 +201,7 @@ impl Lanes {
             Lane {
                 address: address.to_owned(),
                 client,
+                publishes: Arc::default(),
                 gone,
             },
         );
@@ -224,6 +232,22 @@ async fn greet(cluster: Arc<Cluster>, node: NodeRef, mut client: TopicServerClie
     }
 }
 
+/// One call of the stream of publishes.
+async fn publish(
+    call: v1::PublishCall,
+    mut client: TopicServerClient<Channel>,
+    publishes: &Mutex<Publishes>,
+) -> Result<v1::PublishAnswer, CallFailed> {
+    let answer = async {
+        let mut publishes = publishes.lock().await;
+        publishes.call(call, |calls| client.publish(calls)).await
+    };
+    match tokio::time::timeout(CALL_DEADLINE, answer).await {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => Err(CallFailed::Unknown("no answer in time".to_owned())),
+    }
+}
+
 /// A request with the deadline of lane calls.
 fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -233,16 +257,13 @@ fn request<T>(message: T) -> Request<T> {
 }
 
 fn answer<T>(result: Result<Response<T>, Status>) -> Result<T, CallFailed> {
-    match result {
-        Ok(response) => Ok(response.into_inner()),
-        Err(status) if status.code() == Code::FailedPrecondition => {
-            Err(CallFailed::Refused(status.message().to_owned()))
-        }
-        Err(status) => Err(CallFailed::Unknown(format!(
-            "{:?}: {}",
-            status.code(),
-            status.message()
-        ))),
+    result.map(Response::into_inner).map_err(failed)
+}
+
+fn failed(status: Status) -> CallFailed {
+    match status.code() {
+        Code::FailedPrecondition => CallFailed::Refused(status.message().to_owned()),
+        code => CallFailed::Unknown(format!("{code:?}: {}", status.message())),
     }
 }
 

@@ -230,7 +230,7 @@ impl Gateway {
         ));
 
         let incoming = Acceptor::new(rpc_listener).into_stream();
-        let service = Service::server(Arc::clone(&cluster), hub.clone());
+        let service = Service::server(Arc::clone(&cluster), hub.clone(), ended.clone());
         let rpc =
             grpc::server().serve_with_incoming_shutdown(service, incoming, ended.clone().cancelled_owned());
         let mut rpc_task = tasks.spawn(rpc.in_current_span());

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringcast_gateway_core::gateway::ServerPublish;
 use ringcast_gateway_core::phoenix::{Json, Payload, is_object, json_payload};
+use ringcast_proto::grpc::{self, Answers};
 use ringcast_proto::v1::gateway_server::{Gateway, GatewayServer};
-use ringcast_proto::{Topic, grpc, v1};
-use tonic::{Request, Response, Status};
+use ringcast_proto::{Topic, v1};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::hub::Hub;
 use crate::ring::Cluster;
@@ -16,29 +18,45 @@ use crate::ring::Cluster;
 pub(crate) struct Service {
     cluster: Arc<Cluster>,
     hub: Hub,
+    stop: CancellationToken,
 }
 
 impl Service {
-    pub(crate) fn server(cluster: Arc<Cluster>, hub: Hub) -> GatewayServer<Service> {
-        GatewayServer::new(Service { cluster, hub })
+    pub(crate) fn server(cluster: Arc<Cluster>, hub: Hub, stop: CancellationToken) -> GatewayServer<Service> {
+        GatewayServer::new(Service { cluster, hub, stop })
             .max_decoding_message_size(grpc::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(grpc::MESSAGE_BYTES_MAX)
     }
 }
 
+async fn deliver(
+    cluster: Arc<Cluster>,
+    hub: Hub,
+    call: v1::DeliverCall,
+) -> Result<v1::DeliverAnswer, Status> {
+    let mismatch = cluster.check(call.header.as_ref());
+    mismatch.map_err(|mismatch| Status::failed_precondition(mismatch.to_string()))?;
+    let answer = hub.deliver(call.entries).await;
+    let mut answer = answer.map_err(|gone| Status::unavailable(gone.to_string()))?;
+    answer.incarnation = cluster.node().incarnation.0;
+    Ok(answer)
+}
+
 #[tonic::async_trait]
 impl Gateway for Service {
+    type DeliverStream = Answers<v1::DeliverAnswer>;
+
     async fn deliver(
         &self,
-        request: Request<v1::DeliverCall>,
-    ) -> Result<Response<v1::DeliverAnswer>, Status> {
-        let call = request.into_inner();
-        let mismatch = self.cluster.check(call.header.as_ref());
-        mismatch.map_err(|mismatch| Status::failed_precondition(mismatch.to_string()))?;
-        let answer = self.hub.deliver(call.entries).await;
-        let mut answer = answer.map_err(|gone| Status::unavailable(gone.to_string()))?;
-        answer.incarnation = self.cluster.node().incarnation.0;
-        Ok(Response::new(answer))
+        calls: Request<Streaming<v1::DeliverCall>>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let (cluster, hub) = (Arc::clone(&self.cluster), self.hub.clone());
+        let answers = grpc::answers(
+            calls.into_inner(),
+            self.stop.clone().cancelled_owned(),
+            move |call| deliver(Arc::clone(&cluster), hub.clone(), call),
+        );
+        Ok(Response::new(answers))
     }
 
     async fn server_publish(

@@ -5,12 +5,14 @@ mod support;
 use std::time::Duration;
 
 use ringcast_gateway::{BuildError, Config, Gateway};
+use ringcast_proto::grpc::Calls;
 use ringcast_proto::v1::gateway_client::GatewayClient;
 use ringcast_proto::{NodeId, grpc, v1};
 use support::World;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tonic::Code;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 #[tokio::test]
 async fn o1_on_topics_the_reply_comes_before_ones_own_copy_and_each_copy_has_its_join_ref() {
@@ -234,6 +236,13 @@ async fn the_http_api_publishes_and_tells_where() {
     assert!(ask(&post("/api/other", "{}")).await.starts_with("HTTP/1.1 404 "));
 }
 
+async fn deliver(
+    node: &mut GatewayClient<Channel>,
+    call: v1::DeliverCall,
+) -> Result<v1::DeliverAnswer, Status> {
+    Calls::default().call(call, |calls| node.deliver(calls)).await
+}
+
 #[tokio::test]
 async fn nodes_that_mean_another_gateway_or_cluster_are_refused() {
     let world = World::start().await;
@@ -243,7 +252,7 @@ async fn nodes_that_mean_another_gateway_or_cluster_are_refused() {
         header,
         entries: Vec::new(),
     };
-    let answer = node.deliver(call(Some(good.clone()))).await.unwrap().into_inner();
+    let answer = deliver(&mut node, call(Some(good.clone()))).await.unwrap();
     assert_eq!(answer.incarnation, good.to_incarnation);
     let other_cluster = v1::CallHeader {
         birth_digest: good.birth_digest ^ 1,
@@ -255,7 +264,7 @@ async fn nodes_that_mean_another_gateway_or_cluster_are_refused() {
     };
     for header in [None, Some(other_cluster), Some(other_life)] {
         assert_eq!(
-            node.deliver(call(header)).await.unwrap_err().code(),
+            deliver(&mut node, call(header)).await.unwrap_err().code(),
             Code::FailedPrecondition
         );
     }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+pub use crate::calls::{Answers, Calls, Outgoing, answers};
+
 use tonic::transport::{Channel, Endpoint, Server};
 
 /// Largest message either way, in bytes: tonic's own decode limit, set for encoding too, which has none by default.

@@ -7,6 +7,8 @@
 #[cfg(feature = "grpc")]
 pub mod accept;
 #[cfg(feature = "grpc")]
+mod calls;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 mod id;
 mod pattern;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use ringcast_proto::grpc::{Answers, answers};
 use ringcast_proto::v1::publish_outcome::Outcome;
 use ringcast_proto::v1::topic_server_server::TopicServer;
 use ringcast_proto::v1::{self, BindOutcome, BindStatus, SlotPublishAnswer, SlotStatus};
@@ -16,7 +17,7 @@ use ringcast_ring_store::clock;
 use ringcast_topic_server_core::{Bind, PullPage};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::header::caller;
 use crate::shared::Shared;
@@ -46,39 +47,19 @@ pub(crate) type Waiting<T> = Result<oneshot::Receiver<T>, T>;
 
 #[tonic::async_trait]
 impl TopicServer for Service {
-    async fn publish(&self, call: Request<v1::PublishCall>) -> Result<Response<v1::PublishAnswer>, Status> {
-        let call = call.into_inner();
-        let from = caller(call.header.as_ref(), &self.shared)?;
-        bounded(call.slots.len())?;
-        let life = self.shared.lease.node().incarnation;
-        let deadline = Instant::now() + ANSWER_DEADLINE;
-        let mut asked = Vec::with_capacity(call.slots.len());
-        for slot in call.slots {
-            let (number, publishes) = (slot.slot, slot.publishes.len());
-            asked.push((number, publishes, self.ask_publish(&from, slot)));
-        }
-        let mut slots = Vec::with_capacity(asked.len());
-        for (slot, publishes, waiting) in asked {
-            let answer = match waiting {
-                Ok(answer) => match timeout_at(deadline, answer).await {
-                    Ok(Ok(answer)) => answer,
-                    // Undecided, or the slot ended: what became of it the same numbers will tell.
-                    Ok(Err(_)) | Err(_) => rest(slot, SlotStatus::Pending),
-                },
-                Err(answer) => answer,
-            };
-            slots.push((publishes, answer));
-        }
-        // The second check of the commit rule: a pause since the append may have outlasted the lease.
-        let certain = self.shared.lease.valid_for(life, clock::now());
-        let slots = slots
-            .into_iter()
-            .map(|(publishes, answer)| self.leaves(publishes, answer, certain))
-            .collect();
-        Ok(Response::new(v1::PublishAnswer {
-            incarnation: life.0,
-            slots,
-        }))
+    type PublishStream = Answers<v1::PublishAnswer>;
+
+    async fn publish(
+        &self,
+        calls: Request<Streaming<v1::PublishCall>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let service = self.clone();
+        let answers = answers(
+            calls.into_inner(),
+            self.shared.stop.clone().cancelled_owned(),
+            move |call| service.clone().publish_all(call),
+        );
+        Ok(Response::new(answers))
     }
 
     async fn bind(&self, call: Request<v1::BindCall>) -> Result<Response<v1::BindAnswer>, Status> {
@@ -176,6 +157,40 @@ impl TopicServer for Service {
 }
 
 impl Service {
+    async fn publish_all(self, call: v1::PublishCall) -> Result<v1::PublishAnswer, Status> {
+        let from = caller(call.header.as_ref(), &self.shared)?;
+        bounded(call.slots.len())?;
+        let life = self.shared.lease.node().incarnation;
+        let deadline = Instant::now() + ANSWER_DEADLINE;
+        let mut asked = Vec::with_capacity(call.slots.len());
+        for slot in call.slots {
+            let (number, publishes) = (slot.slot, slot.publishes.len());
+            asked.push((number, publishes, self.ask_publish(&from, slot)));
+        }
+        let mut slots = Vec::with_capacity(asked.len());
+        for (slot, publishes, waiting) in asked {
+            let answer = match waiting {
+                Ok(answer) => match timeout_at(deadline, answer).await {
+                    Ok(Ok(answer)) => answer,
+                    // Undecided, or the slot ended: what became of it the same numbers will tell.
+                    Ok(Err(_)) | Err(_) => rest(slot, SlotStatus::Pending),
+                },
+                Err(answer) => answer,
+            };
+            slots.push((publishes, answer));
+        }
+        // The second check of the commit rule: a pause since the append may have outlasted the lease.
+        let certain = self.shared.lease.valid_for(life, clock::now());
+        let slots = slots
+            .into_iter()
+            .map(|(publishes, answer)| self.leaves(publishes, answer, certain))
+            .collect();
+        Ok(v1::PublishAnswer {
+            incarnation: life.0,
+            slots,
+        })
+    }
+
     fn ask_publish(&self, from: &NodeRef, publishes: v1::SlotPublishes) -> Waiting<SlotPublishAnswer> {
         let v1::SlotPublishes {
             slot: number,

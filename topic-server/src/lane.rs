@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, MESSAGE_BYTES_MAX};
+use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, Calls, MESSAGE_BYTES_MAX};
 use ringcast_proto::v1::gateway_client::GatewayClient;
 use ringcast_proto::{NodeRef, Slot, v1};
 use ringcast_topic_server_core::Input;
@@ -11,7 +11,6 @@ use ringcast_topic_server_core::lane::{Answered, Exception, Full, Lane, Says};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Request;
 use tonic::transport::Channel;
 use tracing::Instrument as _;
 
@@ -112,6 +111,7 @@ pub(crate) fn start(
         client: GatewayClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        calls: Calls::default(),
         inner: inner.clone(),
         shared: shared.clone(),
     };
@@ -126,6 +126,7 @@ pub(crate) fn start(
 struct Task {
     gateway: NodeRef,
     client: GatewayClient<Channel>,
+    calls: Calls<v1::DeliverCall, v1::DeliverAnswer>,
     inner: Arc<Inner>,
     shared: Arc<Shared>,
 }
@@ -180,19 +181,14 @@ impl Task {
         let carrying = entries.iter().filter(|entry| publications(entry) > 0).count();
         let publications = entries.iter().map(publications).sum();
         self.inner.metrics.call(entries.len(), carrying, publications);
-        let mut request = Request::new(v1::DeliverCall {
+        let call = v1::DeliverCall {
             header: Some(header::to(&self.gateway, &self.shared)),
             entries,
-        });
-        request.set_timeout(CALL_DEADLINE);
-        match tokio::time::timeout(CALL_DEADLINE, self.client.deliver(request)).await {
-            Ok(Ok(answer)) if answer.get_ref().incarnation == self.gateway.incarnation.0 => {
-                Ok(answer.into_inner())
-            }
-            Ok(Ok(answer)) => Err(format!(
-                "answered by incarnation {}",
-                answer.get_ref().incarnation
-            )),
+        };
+        let answer = self.calls.call(call, |calls| self.client.deliver(calls));
+        match tokio::time::timeout(CALL_DEADLINE, answer).await {
+            Ok(Ok(answer)) if answer.incarnation == self.gateway.incarnation.0 => Ok(answer),
+            Ok(Ok(answer)) => Err(format!("answered by incarnation {}", answer.incarnation)),
             Ok(Err(status)) => Err(status.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
         }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use ringcast_proto::grpc::{Answers, Calls, answers};
 use ringcast_proto::v1;
 use ringcast_proto::v1::gateway_client::GatewayClient;
 use ringcast_proto::v1::publish_outcome::Outcome;
 use ringcast_proto::v1::topic_server_server::TopicServer;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 const EPOCH: &[u8] = b"epoch1";
 
@@ -88,7 +89,7 @@ pub(crate) struct Owner {
     pub(super) topics: Arc<Mutex<BTreeMap<Bytes, Owned>>>,
     pub(super) header: Arc<Mutex<Option<v1::CallHeader>>>,
     pub(super) tasks: TaskTracker,
-    pub(super) lane: Arc<tokio::sync::Mutex<()>>,
+    pub(super) lane: Arc<tokio::sync::Mutex<Calls<v1::DeliverCall, v1::DeliverAnswer>>>,
     /// While a test holds it, nothing that is published is answered.
     pub(crate) gate: Arc<tokio::sync::Mutex<()>>,
     /// Told of every call with publishes.
@@ -124,14 +125,11 @@ impl Owner {
         };
         (answer, entries)
     }
-}
 
-#[tonic::async_trait]
-impl TopicServer for Owner {
-    async fn publish(&self, call: Request<v1::PublishCall>) -> Result<Response<v1::PublishAnswer>, Status> {
+    async fn take(self, call: v1::PublishCall) -> Result<v1::PublishAnswer, Status> {
         self.asked.notify_one();
         drop(self.gate.lock().await);
-        let slots = call.into_inner().slots;
+        let slots = call.slots;
         let (answers, entries): (Vec<_>, Vec<_>) = slots.iter().map(|slot| self.publish_all(slot)).unzip();
         let header = self.header.lock().unwrap().clone();
         let (gateway, lane) = (
@@ -139,17 +137,34 @@ impl TopicServer for Owner {
             Arc::clone(&self.lane),
         );
         self.tasks.spawn(async move {
-            let _one_call_in_flight = lane.lock().await;
+            let mut lane = lane.lock().await;
             let call = v1::DeliverCall {
                 header,
                 entries: entries.concat(),
             };
-            gateway.clone().deliver(call).await.unwrap();
+            lane.call(call, async |calls| gateway.clone().deliver(calls).await)
+                .await
+                .unwrap();
         });
-        Ok(Response::new(v1::PublishAnswer {
+        Ok(v1::PublishAnswer {
             incarnation: self.incarnation,
             slots: answers,
-        }))
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl TopicServer for Owner {
+    type PublishStream = Answers<v1::PublishAnswer>;
+
+    async fn publish(
+        &self,
+        calls: Request<Streaming<v1::PublishCall>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let owner = self.clone();
+        let answer = move |call| owner.clone().take(call);
+        let answers = answers(calls.into_inner(), std::future::pending(), answer);
+        Ok(Response::new(answers))
     }
 
     async fn bind(&self, call: Request<v1::BindCall>) -> Result<Response<v1::BindAnswer>, Status> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringcast_proto::grpc::Calls;
 use ringcast_proto::v1;
 use ringcast_proto::v1::topic_server_client::TopicServerClient;
 use ringcast_proto::{OwnerEpoch, Slot};
@@ -92,13 +93,10 @@ impl Cut {
             header: Some(self.header.clone()),
             slots,
         };
-        self.owner
-            .publish(call)
-            .await
-            .unwrap()
-            .into_inner()
-            .slots
-            .remove(0)
+        let answer = Calls::default()
+            .call(call, |calls| self.owner.publish(calls))
+            .await;
+        answer.unwrap().slots.remove(0)
     }
 
     /// Gives the store back after 1.3 s, which is longer than the owner waits for one answer of it.

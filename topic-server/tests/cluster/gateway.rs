@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringcast_proto::grpc;
+use ringcast_proto::grpc::{self, Answers, Calls};
 use ringcast_proto::record::{NodeRecord, Role};
 use ringcast_proto::v1::gateway_server::{Gateway as Service, GatewayServer};
 use ringcast_proto::v1::publish_outcome::Outcome;
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::PATIENCE;
 
@@ -42,15 +42,14 @@ pub(crate) struct Gateway {
     _stop: DropGuard,
 }
 
+#[derive(Clone)]
 struct Deliveries {
     incarnation: Arc<Mutex<u64>>,
     received: watch::Sender<Received>,
 }
 
-#[tonic::async_trait]
-impl Service for Deliveries {
-    async fn deliver(&self, call: Request<v1::DeliverCall>) -> Result<Response<v1::DeliverAnswer>, Status> {
-        let call = call.into_inner();
+impl Deliveries {
+    fn take(&self, call: v1::DeliverCall) -> v1::DeliverAnswer {
         let incarnation = *self.incarnation.lock().unwrap();
         assert_eq!(call.header.unwrap().to_incarnation, incarnation);
         assert!(!call.entries.is_empty(), "an empty call");
@@ -68,11 +67,26 @@ impl Service for Deliveries {
                 }
             }
         });
-        Ok(Response::new(v1::DeliverAnswer {
+        v1::DeliverAnswer {
             incarnation,
             exceptions,
             ..v1::DeliverAnswer::default()
-        }))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Deliveries {
+    type DeliverStream = Answers<v1::DeliverAnswer>;
+
+    async fn deliver(
+        &self,
+        calls: Request<Streaming<v1::DeliverCall>>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let deliveries = self.clone();
+        let answer = move |call| std::future::ready(Ok(deliveries.take(call)));
+        let answers = grpc::answers(calls.into_inner(), std::future::pending(), answer);
+        Ok(Response::new(answers))
     }
 
     async fn server_publish(
@@ -355,11 +369,8 @@ impl Gateway {
             header: Some(header),
             slots,
         };
-        self.client(topic)
-            .await
-            .publish(call)
-            .await
-            .map(Response::into_inner)
+        let mut owner = self.client(topic).await;
+        Calls::default().call(call, |calls| owner.publish(calls)).await
     }
 
     /// The first `len` publications of the topic that were delivered.

@@ -177,13 +177,11 @@ impl Connection {
         if outbox.is_closing() {
             return Look::Fine;
         }
-        if !outbox.is_empty() {
-            *outbox_bytes += outbox.stats().bytes;
-            match outbox.tick(now) {
-                Ticked::Fine => {}
-                Ticked::Shed => return Look::Shed,
-                Ticked::Slow(why) => return Look::Slow(why),
-            }
+        *outbox_bytes += outbox.stats().bytes;
+        match outbox.tick(now) {
+            Ticked::Fine => {}
+            Ticked::Shed => return Look::Shed,
+            Ticked::Slow(why) => return Look::Slow(why),
         }
         drop(outbox);
         if self.is_paused() {

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -28,12 +29,15 @@ pub enum Error {
 pub struct Topic(Arc<str>);
 
 impl Topic {
+    /// How many bytes a name has.
+    pub const BYTES: RangeInclusive<usize> = 1..=255;
+
     /// Checks the bounds and copies the name out of whatever buffer it came in.
     ///
     /// # Errors
     /// [`Error::TopicLength`] or [`Error::TopicUtf8`].
     pub fn parse(bytes: &[u8]) -> Result<Topic, Error> {
-        if bytes.is_empty() || bytes.len() > 255 {
+        if !Topic::BYTES.contains(&bytes.len()) {
             return Err(Error::TopicLength(bytes.len()));
         }
         let name = std::str::from_utf8(bytes).map_err(|_| Error::TopicUtf8)?;
@@ -133,13 +137,25 @@ impl Epoch {
     /// # Errors
     /// [`Error::Epoch`].
     pub fn parse(epoch: &[u8]) -> Result<Epoch, Error> {
+        Epoch::check(epoch).map(|()| Epoch(bytes::Bytes::copy_from_slice(epoch)))
+    }
+
+    /// The same without a copy, where it does not outlive the message for long.
+    ///
+    /// # Errors
+    /// [`Error::Epoch`].
+    pub fn share(epoch: &bytes::Bytes) -> Result<Epoch, Error> {
+        Epoch::check(epoch).map(|()| Epoch(epoch.clone()))
+    }
+
+    fn check(epoch: &[u8]) -> Result<(), Error> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if epoch.is_empty() || epoch.len() > 64 || !epoch.iter().copied().all(legal) {
             return Err(Error::Epoch(
                 String::from_utf8_lossy(&epoch[..epoch.len().min(80)]).into_owned(),
             ));
         }
-        Ok(Epoch(bytes::Bytes::copy_from_slice(epoch)))
+        Ok(())
     }
 
     /// As it goes into a message; shares the bytes.

@@ -65,6 +65,24 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
+    /// The key as it is kept, and what it has, to be changed.
+    pub fn find_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<(&K, &mut V)>
+    where
+        K: Borrow<Q>,
+    {
+        match &mut self.entries {
+            Few(few) => {
+                let at = find(few, key).ok()?;
+                let (key, value) = &mut few[at];
+                Some((key, value))
+            }
+            Many(many) => {
+                let from: (Bound<&Q>, Bound<&Q>) = (Bound::Included(key), Bound::Included(key));
+                many.range_mut::<Q, _>(from).next()
+            }
+        }
+    }
+
     /// The same, to be changed.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where

@@ -170,7 +170,7 @@ const ALLOWED: &[Allowed] = &[
             "tracing",
             "tracing-subscriber",
         ],
-        dev: &["expect-test", "tempfile"],
+        dev: &["expect-test", "stats_alloc", "tempfile"],
         build: &[],
     },
     Allowed {

@@ -9,11 +9,10 @@ mod queue;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringcast_proto::v1::{self, Refusal, publish_outcome::Outcome};
-use ringcast_proto::{Epoch, Millis, NodeRef, OwnerEpoch, Slot};
+use ringcast_proto::{Epoch, Millis, NodeRef, Offset, OwnerEpoch, Slot};
 
 use crate::backoff::Jitter;
 use crate::gateway::{CallFailed, CallId, Effect, Published};
-use crate::interest::position;
 use crate::lanes::Lanes;
 use crate::limits::Limits;
 use crate::owners::Owners;
@@ -280,17 +279,14 @@ pub(crate) fn weight(publish: &v1::Publish) -> usize {
 fn decode(outcome: &v1::PublishOutcome) -> Option<Answer> {
     let dup = outcome.dup;
     Some(match outcome.outcome.as_ref()? {
-        Outcome::Committed(at) => {
-            let (epoch, offset) = position(at)?;
-            Ok(Published {
-                epoch,
-                offset: Some(offset),
-                matched: None,
-                dup,
-            })
-        }
+        Outcome::Committed(at) => Ok(Published {
+            epoch: Epoch::share(&at.epoch).ok()?,
+            offset: Some(Offset(at.offset)),
+            matched: None,
+            dup,
+        }),
         Outcome::Unsequenced(sent) => Ok(Published {
-            epoch: Epoch::parse(&sent.epoch).ok()?,
+            epoch: Epoch::share(&sent.epoch).ok()?,
             offset: None,
             matched: Some(sent.matched),
             dup,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ringcast_gateway_core::outbox::Pushed;
 use ringcast_gateway_core::phoenix::{DecodeError, Message, Serializer, decode_binary, decode_text};
 use ringcast_gateway_core::websocket::{self, Decoder, Event};
@@ -243,7 +243,7 @@ impl Reader {
 
     /// Decodes and hands on, until the hub pauses this connection or it is to be closed.
     async fn hand_on(&mut self, mut bytes: &[u8], desk: &Desk) -> Result<(), Gone> {
-        let now = clock::now();
+        let (now, mut room) = (clock::now(), BytesMut::new());
         while !self.connection.is_closing() {
             if self.connection.is_paused() {
                 self.held = true;
@@ -255,7 +255,7 @@ impl Reader {
             if std::mem::take(&mut self.held) {
                 self.decoder.forgive(now);
             }
-            match self.decoder.next(&mut bytes, now) {
+            match self.decoder.next(&mut bytes, &mut room, now) {
                 Ok(Some(event)) => self.event(event, desk, now).await?,
                 Ok(None) => break,
                 Err(violation) => {
@@ -317,7 +317,9 @@ impl Reader {
 
     /// Decodes for the client's close frame alone.
     fn drain(&mut self, mut bytes: &[u8]) {
-        let now = clock::now();
-        while !self.decoder.is_over() && matches!(self.decoder.next(&mut bytes, now), Ok(Some(_))) {}
+        let (now, mut room) = (clock::now(), BytesMut::new());
+        while !self.decoder.is_over() && matches!(self.decoder.next(&mut bytes, &mut room, now), Ok(Some(_)))
+        {
+        }
     }
 }

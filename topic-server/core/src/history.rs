@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use ringcast_proto::v1::Publication;
-use ringcast_proto::{Millis, Offset};
+use ringcast_proto::{Millis, Offset, Topic as TopicName};
 
+use crate::copies::Copies;
 use crate::limits::Keep;
 
 /// Room for so many is not worth giving back.
@@ -28,20 +28,23 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Keeps a copy: the publication's bytes are slices of a receive buffer, and 200 bytes would pin all of it.
-    pub(crate) fn push(&mut self, mut publication: Publication, now: Millis) {
+    /// Keeps a copy.
+    pub(crate) fn push(
+        &mut self,
+        mut publication: Publication,
+        topic: &TopicName,
+        copies: &mut Copies,
+        now: Millis,
+    ) {
         let last = self.kept.back().map(|(_, last)| &last.event);
         match last {
             // Topics repeat their events: share the name, copy only the payload.
             Some(event) if *event == publication.event => {
                 publication.event = event.clone();
-                publication.payload = Bytes::copy_from_slice(&publication.payload);
+                publication.payload = copies.copy(topic, &[&publication.payload]);
             }
             _ => {
-                let mut copy = BytesMut::with_capacity(publication.event.len() + publication.payload.len());
-                copy.extend_from_slice(&publication.event);
-                copy.extend_from_slice(&publication.payload);
-                let mut copy = copy.freeze();
+                let mut copy = copies.copy(topic, &[&publication.event, &publication.payload]);
                 publication.event = copy.split_to(publication.event.len());
                 publication.payload = copy;
             }
@@ -147,6 +150,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn publication(offset: u64, event: &'static str, payload: &'static [u8]) -> Publication {
@@ -157,6 +162,11 @@ mod tests {
             payload: Bytes::from_static(payload),
             ..Publication::default()
         }
+    }
+
+    fn keep_one(history: &mut History, publication: Publication, now: Millis) {
+        let topic = TopicName::parse(b"t").unwrap();
+        history.push(publication, &topic, &mut Copies::default(), now);
     }
 
     fn offsets(history: &History, after: u64) -> Vec<u64> {
@@ -177,14 +187,14 @@ mod tests {
         };
         let mut history = History::default();
         for offset in 1..=5 {
-            history.push(publication(offset, "e", b"1"), Millis(offset));
+            keep_one(&mut history, publication(offset, "e", b"1"), Millis(offset));
         }
         history.trim(Millis(5), &keep);
         assert_eq!(offsets(&history, 0), [3, 4, 5]);
-        history.push(publication(6, "e", b"0123456789abcde"), Millis(6));
+        keep_one(&mut history, publication(6, "e", b"0123456789abcde"), Millis(6));
         history.trim(Millis(6), &keep);
         assert_eq!(offsets(&history, 0), [4, 5, 6], "at the very bound of bytes");
-        history.push(publication(7, "e", b"0123456789abcde"), Millis(7));
+        keep_one(&mut history, publication(7, "e", b"0123456789abcde"), Millis(7));
         history.trim(Millis(7), &keep);
         assert_eq!(offsets(&history, 0), [6, 7], "one byte more than allowed");
         history.trim(Millis(6) + keep.age_max - Duration::from_millis(1), &keep);
@@ -206,7 +216,7 @@ mod tests {
         };
         let mut history = History::default();
         for offset in 1..=4 {
-            history.push(publication(offset, "e", b"1"), Millis(offset));
+            keep_one(&mut history, publication(offset, "e", b"1"), Millis(offset));
         }
         history.trim(Millis(4), &keep);
         assert_eq!(offsets(&history, 0), [2, 3, 4], "up to the bound of bytes");
@@ -224,7 +234,7 @@ mod tests {
             age_max: Duration::from_secs(5),
             ..keep
         };
-        history.push(publication(5, "e", b"1"), Millis(10));
+        keep_one(&mut history, publication(5, "e", b"1"), Millis(10));
         assert_eq!(history.expires(&keep), Some(Millis(5_010)));
         history.trim(Millis(5_009), &keep);
         assert_eq!(offsets(&history, 0), [5]);
@@ -235,7 +245,7 @@ mod tests {
         let mut history = History::default();
         assert!(offsets(&history, u64::MAX - 1).is_empty());
         for offset in 3..=5 {
-            history.push(publication(offset, "e", b""), Millis(0));
+            keep_one(&mut history, publication(offset, "e", b""), Millis(0));
         }
         assert_eq!(offsets(&history, 0), [3, 4, 5]);
         assert_eq!(offsets(&history, 3), [4, 5]);
@@ -249,7 +259,8 @@ mod tests {
         let mut history = History::default();
         for offset in 1..=2 {
             let (event, payload) = (buffer.slice(0..5), buffer.slice(5..10));
-            history.push(
+            keep_one(
+                &mut history,
                 Publication {
                     offset,
                     event,

@@ -12,6 +12,7 @@ mod admin;
 mod bind;
 mod budget;
 mod chance;
+mod copies;
 mod delivered;
 mod duty;
 mod epochs;

@@ -118,12 +118,14 @@ impl Slot {
             whom,
             sequenced,
         } = check(publish, &self.limits)?;
+        let mut copies = std::mem::take(&mut self.copies);
         let topic = self.touch_or_create(name, moment).ok_or(Refusal::TooManyTopics)?;
         let offset = if sequenced { topic.head.next() } else { Offset(0) };
         show(topic, offset, &publication, effects);
         let (outcome, first) = if sequenced {
-            let offset = topic.append(publication, moment.now);
+            let offset = topic.append(publication, &mut copies, moment.now);
             let outcome = Outcome::Committed(position(&topic.epoch, offset));
+            self.copies = copies;
             self.counts.appended += 1;
             self.tell_target_of_append(name, moment.now);
             (outcome, First::At(offset))

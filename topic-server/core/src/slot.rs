@@ -11,6 +11,7 @@ use ringcast_proto::{Millis, NodeRef, Offset, OwnerEpoch, Slot as SlotNumber, To
 use ringcast_ring::Revision;
 
 use crate::chance::Chance;
+use crate::copies::Copies;
 use crate::epochs::Epochs;
 use crate::gateways::Gateways;
 use crate::handoff::{Giving, Learning, Piece, Takeover};
@@ -39,6 +40,9 @@ pub struct Counts {
     pub shed: u64,
 }
 
+/// Room for so many names of topics is kept from turn to turn.
+const TOUCHED_KEPT: usize = 64;
+
 /// The state machine of one slot on one node.
 #[derive(Debug)]
 pub struct Slot {
@@ -59,6 +63,7 @@ pub struct Slot {
     pub(crate) taps: BTreeMap<TapId, TopicName>,
     /// Topics to look at when flushing, once each.
     pub(crate) touched: Vec<TopicName>,
+    pub(crate) copies: Copies,
     /// When the oldest publication of a topic may go. A timer that finds nothing to do is harmless.
     pub(crate) timers: BTreeSet<(Millis, TopicName)>,
     /// Topics whose group on this gateway found its lane full.
@@ -95,6 +100,7 @@ impl Slot {
             gateways: Gateways::default(),
             taps: BTreeMap::new(),
             touched: Vec::new(),
+            copies: Copies::default(),
             timers: BTreeSet::new(),
             lagging: BTreeMap::new(),
             counts: Counts::default(),
@@ -206,7 +212,9 @@ impl Slot {
     pub fn flush(&mut self, now: Millis, effects: &mut Vec<Effect>) {
         let serving = self.serving();
         let learns = self.learning.is_some();
-        for name in std::mem::take(&mut self.touched) {
+        self.copies.end();
+        let mut touched = std::mem::take(&mut self.touched);
+        for name in touched.drain(..) {
             let Some(topic) = self.topics.get_mut(&name) else {
                 continue;
             };
@@ -238,6 +246,9 @@ impl Slot {
                 topic.timer = due;
                 self.timers.insert((due, name));
             }
+        }
+        if self.touched.is_empty() && touched.capacity() <= TOUCHED_KEPT {
+            self.touched = touched;
         }
         self.created = 0;
         debug_assert_eq!(

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ringcast_proto::v1::{DeliverEntry, Gap, Publication};
 use ringcast_proto::{Epoch, Millis, NodeRef, Offset, Topic as TopicName};
 
+use crate::copies::Copies;
 use crate::group::Group;
 use crate::history::{History, weight};
 use crate::ids::Ids;
@@ -77,10 +78,15 @@ impl Topic {
     }
 
     /// Gives a publication the next offset and a place in the history.
-    pub(crate) fn append(&mut self, mut publication: Publication, now: Millis) -> Offset {
+    pub(crate) fn append(
+        &mut self,
+        mut publication: Publication,
+        copies: &mut Copies,
+        now: Millis,
+    ) -> Offset {
         self.head = self.head.next();
         publication.offset = self.head.0;
-        self.history.push(publication, now);
+        self.history.push(publication, &self.key, copies, now);
         self.head
     }
 

@@ -9,6 +9,7 @@ use ringcast_proto::{Offset, SessionId, Topic};
 
 use super::{Effect, Gateway};
 use crate::interest::{Event, Member, Missed};
+use crate::phoenix::TopicName::{self, AsSent, Known};
 use crate::phoenix::{self, Json, Message, Payload, Serializer};
 use crate::place::GapReason;
 use crate::reason;
@@ -17,7 +18,7 @@ use crate::session::{Channel, Ending, Joining};
 
 pub(super) const OK: &str = "ok";
 pub(super) const ERROR: &str = "error";
-const EMPTY: &[u8] = b"{}";
+pub(super) const EMPTY: &[u8] = b"{}";
 
 impl Gateway {
     pub(super) fn message(&mut self, id: SessionId, message: Message, effects: &mut Vec<Effect>) {
@@ -25,10 +26,10 @@ impl Gateway {
             return;
         };
         let event = message.event.as_deref();
-        let Some(topic) = message.topic_name.clone() else {
+        let Some(name) = message.topic_name.clone() else {
             return self.unmatched(id, &message, false, effects);
         };
-        if topic.as_str() == "phoenix" {
+        if &*name == "phoenix" {
             if event != Some("heartbeat") {
                 return self.unmatched(id, &message, false, effects);
             }
@@ -36,13 +37,13 @@ impl Gateway {
                 id,
                 &Json::null(),
                 &message.reference,
-                &message.topic,
+                AsSent(&message.topic),
                 OK,
                 EMPTY,
                 effects,
             );
         }
-        if let Some(channel) = session.channels.get_mut(&topic)
+        if let Some(channel) = session.channels.get_mut(&*name)
             && channel.holds_back(event)
         {
             let bytes = size(&message);
@@ -51,10 +52,15 @@ impl Gateway {
             session.unanswered_bytes += bytes;
             return self.pace(id, effects);
         }
+        if !matches!(event, Some("phx_join" | "phx_leave")) {
+            return self.push(id, &name, &message, effects);
+        }
+        let Ok(topic) = Topic::parse(name.as_bytes()) else {
+            return self.unmatched(id, &message, false, effects);
+        };
         match event {
             Some("phx_join") => self.join(id, topic, &message, effects),
-            Some("phx_leave") => self.leave(id, &topic, &message, effects),
-            _ => self.push(id, topic, message, effects),
+            _ => self.leave(id, &topic, &message, effects),
         }
     }
 
@@ -117,7 +123,7 @@ impl Gateway {
                 id,
                 &message.join_ref,
                 &message.reference,
-                &message.topic,
+                AsSent(&message.topic),
                 ERROR,
                 &body,
                 effects,
@@ -203,8 +209,8 @@ impl Gateway {
         self.joined += 1;
         self.counts.joins += 1;
         self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
-        let name = Json::string(topic.as_str());
-        self.reply(id, &join_ref, &joining.reference, &name, OK, response, effects);
+        let name = Known(topic);
+        self.reply(id, &join_ref, &joining.reference, name, OK, response, effects);
         Some(joining.replaces)
     }
 
@@ -223,12 +229,11 @@ impl Gateway {
             return;
         };
         self.join_deadlines.remove(&(joining.deadline, id, topic.clone()));
-        let name = Json::string(topic.as_str());
         self.reply(
             id,
             &channel.join_ref,
             &joining.reference,
-            &name,
+            Known(topic),
             ERROR,
             &reason::body(why, channel.positions),
             effects,
@@ -251,7 +256,7 @@ impl Gateway {
                 id,
                 &message.join_ref,
                 &message.reference,
-                &message.topic,
+                AsSent(&message.topic),
                 OK,
                 EMPTY,
                 effects,
@@ -261,7 +266,7 @@ impl Gateway {
                     id,
                     &channel.push_ref,
                     &message.reference,
-                    &message.topic,
+                    AsSent(&message.topic),
                     OK,
                     EMPTY,
                     effects,
@@ -333,7 +338,7 @@ impl Gateway {
             id,
             &Json::null(),
             &message.reference,
-            &message.topic,
+            AsSent(&message.topic),
             ERROR,
             &body,
             effects,
@@ -371,7 +376,7 @@ impl Gateway {
         id: SessionId,
         join_ref: &Json,
         reference: &Json,
-        topic: &Json,
+        topic: TopicName<'_>,
         status: &str,
         response: &[u8],
         effects: &mut Vec<Effect>,

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ringcast_proto::v1::{self, DeliverEntry, Publication, Target, UnsequencedPublication};
 use ringcast_proto::{Epoch, Offset, SessionId, Slot, Topic};
 
 use super::replies::{ClientWaiter, Waiter};
 use super::{CallId, Counts, Effect, Gateway, Published};
 use crate::interest::{Event, Member, Passed};
-use crate::phoenix::{Frame, Json, Outgoing, Serializer};
+use crate::phoenix::{self, Frame, Json, Serializer};
 use crate::place::{Place, Sort, Stream};
 
 impl Gateway {
@@ -204,8 +204,6 @@ fn no_such_slot() -> v1::DeliverException {
 pub(super) struct Encoded<'a> {
     topic: &'a Topic,
     publications: &'a [Publication],
-    /// By serializer, with positions and without: four at most.
-    outgoing: Vec<((Serializer, bool), Vec<Outgoing>)>,
     variants: Vec<Variant>,
     /// Where in `variants` each stands, from [`FEW_VARIANTS`] on.
     known: BTreeMap<(Serializer, bool, Bytes), usize>,
@@ -215,6 +213,9 @@ pub(super) struct Encoded<'a> {
 
 /// So many are looked through faster than a map.
 const FEW_VARIANTS: usize = 8;
+
+/// What a frame has besides names and payload: its header, an offset, punctuation. Where it has more, room is made.
+const FRAME_REST_BYTES: usize = 40;
 
 /// What all members get alike that have one serializer and join_ref, with positions or without.
 struct Variant {
@@ -235,7 +236,6 @@ impl<'a> Encoded<'a> {
         Encoded {
             topic,
             publications,
-            outgoing: Vec::new(),
             variants: Vec::new(),
             known: BTreeMap::new(),
             last: 0,
@@ -298,19 +298,15 @@ impl<'a> Encoded<'a> {
         if let Some(known) = known {
             return known;
         }
-        let kind = (serializer, positions);
-        let index = self.outgoing.iter().position(|(of, _)| *of == kind);
-        let index = index.unwrap_or_else(|| {
-            let outgoing = |publication: &Publication| {
-                let offset = (positions && publication.offset > 0).then_some(Offset(publication.offset));
-                Outgoing::new(serializer, offset, self.topic, publication)
-            };
-            let outgoing = self.publications.iter().map(outgoing).collect();
-            self.outgoing.push((kind, outgoing));
-            self.outgoing.len() - 1
-        });
-        let (_, outgoing) = &self.outgoing[index];
-        let frames = outgoing.iter().map(|outgoing| outgoing.frame(push_ref)).collect();
+        // All are for the same members, who get all or most of them.
+        let each = self.topic.as_bytes().len() + push_ref.0.len() + FRAME_REST_BYTES;
+        let bytes = |publication: &Publication| publication.event.len() + publication.payload.len() + each;
+        let mut room = BytesMut::with_capacity(self.publications.iter().map(bytes).sum());
+        let frame = |publication: &Publication| {
+            let offset = (positions && publication.offset > 0).then_some(Offset(publication.offset));
+            phoenix::publication(&mut room, serializer, push_ref, offset, self.topic, publication)
+        };
+        let frames = self.publications.iter().map(frame).collect();
         self.variants.push(Variant {
             serializer,
             positions,

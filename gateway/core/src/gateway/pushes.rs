@@ -1,13 +1,14 @@
 //! A client's push becomes a publish, or is refused and hurts nobody (B1); and the server publishes.
 
 use bytes::Bytes;
+use ringcast_proto::SessionId;
 use ringcast_proto::v1::{self, Target};
-use ringcast_proto::{SessionId, Topic};
 
-use super::clients::{ERROR, detached};
+use super::clients::ERROR;
 use super::replies::{ClientWaiter, Waiter};
 use super::{CallId, Effect, Gateway, ServerPublish};
-use crate::phoenix::{self, BadPublish, Json, Message, Payload};
+use crate::phoenix::TopicName::AsSent;
+use crate::phoenix::{self, BadPublish, Json, Message, Payload, Text};
 use crate::publishing::weight;
 use crate::reason::{self, Refusal};
 use crate::route::{ClientEvents, Namespace, Route, topics_name_is_legal};
@@ -18,14 +19,14 @@ const SERVER: &[u8] = b"\0server";
 const EVENT_BYTES_MAX: usize = 255;
 
 impl Gateway {
-    pub(super) fn push(&mut self, id: SessionId, topic: Topic, message: Message, effects: &mut Vec<Effect>) {
+    pub(super) fn push(&mut self, id: SessionId, name: &Text, message: &Message, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let Some(channel) = session.channels.get_mut(&topic) else {
-            return self.unmatched(id, &message, false, effects);
+        let Some((topic, channel)) = session.channels.find_mut(&**name) else {
+            return self.unmatched(id, message, false, effects);
         };
-        if channel.is_stale(&message) {
+        if channel.is_stale(message) {
             return;
         }
         let positions = channel.positions;
@@ -33,14 +34,14 @@ impl Gateway {
         let asked = if !session.pushes.take(self.limits.pushes, self.now) {
             let wait = session.pushes.next_token_in(self.limits.pushes);
             Err(Refusal::from(reason::RATE_LIMITED).after(wait))
-        } else if !self.policy.may_publish(&session.subject, &topic) {
+        } else if !self.policy.may_publish(&session.subject, topic) {
             Err(Refusal::from(reason::UNAUTHORIZED))
         } else {
-            asked(&route, &message).map_err(Refusal::from)
+            asked(&route, message).map_err(Refusal::from)
         };
         let publish = match asked {
             Ok(asked) => v1::Publish {
-                topic: Bytes::copy_from_slice(topic.as_bytes()),
+                topic: name.bytes(),
                 session: id.0,
                 // Of no use to the owner but beside an id.
                 subject: if asked.msg_id.is_empty() {
@@ -50,14 +51,14 @@ impl Gateway {
                 },
                 ..asked
             },
-            Err(refusal) => return self.refuse(id, &push_ref, &message, &refusal.body(positions), effects),
+            Err(refusal) => return self.refuse(id, &push_ref, message, &refusal.body(positions), effects),
         };
         let bytes = weight(&publish);
         let is_topics = route == Route::Topics;
         let waiter = ClientWaiter {
             session: id,
-            topic,
-            reference: detached(&message.reference),
+            topic: topic.clone(),
+            reference: message.reference.clone(),
             msg_id: if positions {
                 publish.msg_id.clone()
             } else {
@@ -74,7 +75,7 @@ impl Gateway {
             .is_err()
         {
             let body = reason::body(reason::OVERLOADED, positions);
-            return self.refuse(id, &push_ref, &message, &body, effects);
+            return self.refuse(id, &push_ref, message, &body, effects);
         }
         channel.unanswered += 1;
         session.unanswered += 1;
@@ -91,7 +92,7 @@ impl Gateway {
         body: &[u8],
         effects: &mut Vec<Effect>,
     ) {
-        let (reference, topic) = (&message.reference, &message.topic);
+        let (reference, topic) = (&message.reference, AsSent(&message.topic));
         self.reply(id, push_ref, reference, topic, ERROR, body, effects);
     }
 
@@ -135,12 +136,12 @@ impl Gateway {
 
 /// What a push asks to have published; who asks and where is left to the caller.
 fn asked(route: &Route, message: &Message) -> Result<v1::Publish, &'static str> {
-    let event = message.event.as_deref().ok_or(reason::BAD_REQUEST)?;
+    let event = message.event.as_ref().ok_or(reason::BAD_REQUEST)?;
     let mut publish = match route {
         Route::Namespace(namespace) if namespace.client_events == ClientEvents::Refuse => {
             return Err(reason::UNAUTHORIZED);
         }
-        _ if event == "publish" => publish_event(route, &message.payload)?,
+        _ if &**event == "publish" => publish_event(route, &message.payload)?,
         Route::Topics => return Err(reason::BAD_REQUEST),
         Route::Namespace(namespace) => any_event(namespace, event, &message.payload)?,
     };
@@ -176,7 +177,7 @@ fn publish_event(route: &Route, payload: &Payload) -> Result<v1::Publish, &'stat
 }
 
 /// Any other event of a namespace, in JSON or binary: Phoenix's broadcast, or broadcast_from.
-fn any_event(namespace: &Namespace, event: &str, payload: &Payload) -> Result<v1::Publish, &'static str> {
+fn any_event(namespace: &Namespace, event: &Text, payload: &Payload) -> Result<v1::Publish, &'static str> {
     let (payload, binary) = match payload {
         Payload::Json(json) if phoenix::is_object(json) => (phoenix::compact(json.clone()).0, false),
         Payload::Binary(data) => (data.clone(), true),
@@ -190,7 +191,7 @@ fn any_event(namespace: &Namespace, event: &str, payload: &Payload) -> Result<v1
         ClientEvents::All | ClientEvents::Refuse => Target::All,
     };
     Ok(v1::Publish {
-        event: Bytes::copy_from_slice(event.as_bytes()),
+        event: event.bytes(),
         payload,
         target: target.into(),
         binary,

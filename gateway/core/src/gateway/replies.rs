@@ -4,15 +4,17 @@
 //! waits for the publisher's own copy, a second at most (O6). Under O1 an ok that the own copy proves is written before it,
 //! even where an earlier publish of the channel has no reply yet, because only the owner's answer can tell its outcome.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ringcast_proto::{Millis, Offset, SessionId, Slot, Topic};
 
-use super::clients::{ERROR, OK};
+use super::clients::{EMPTY, ERROR, OK};
 use super::{CallId, Effect, Gateway, Published};
 use crate::phoenix::Json;
+use crate::phoenix::TopicName::Known;
 use crate::publishing::Answer;
 use crate::reason::Refusal;
 use crate::session::Settled;
@@ -220,20 +222,27 @@ impl Gateway {
         session.unanswered_bytes -= settled.bytes;
         channel.unanswered -= 1;
         let push_ref = channel.push_ref.clone();
-        let name = Json::string(topic.as_str());
         let (status, body) = settled.response(channel.positions);
-        self.reply(id, &push_ref, &settled.reference, &name, status, &body, effects);
+        self.reply(
+            id,
+            &push_ref,
+            &settled.reference,
+            Known(topic),
+            status,
+            &body,
+            effects,
+        );
         self.resume_channel(id, topic, effects);
     }
 }
 
 impl Settled {
     /// Status and response of the reply. `positions`: the channel asked for them, and for what errors mean.
-    fn response(&self, positions: bool) -> (&'static str, Vec<u8>) {
+    fn response(&self, positions: bool) -> (&'static str, Cow<'static, [u8]>) {
         match &self.result {
-            Ok(published) if positions => (OK, published.to_json()),
-            Ok(_) => (OK, b"{}".to_vec()),
-            Err(why) => (ERROR, Refusal::from(*why).of(&self.msg_id).body(positions)),
+            Ok(published) if positions => (OK, published.to_json().into()),
+            Ok(_) => (OK, EMPTY.into()),
+            Err(why) => (ERROR, Refusal::from(*why).of(&self.msg_id).body(positions).into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* what waits is bounded in bytes, in frames and in time, besides one close frame; whatever is left out of a
 //! channel with positions is told by a gap in its place, before anything later of that channel; a frame that was begun is
-//! finished, and one that may not be left out is written or the connection ends; empty, it holds no queue.
+//! finished, and one that may not be left out is written or the connection ends; empty for a while, it holds no queue.
 //! Leaves out: sockets, and the closing itself (the shell).
 
 mod said;
@@ -44,6 +44,10 @@ const FRAMES_PER_WRITE: usize = 64;
 
 /// Most writes are of fewer, and making room for all takes as long as everything else here.
 const FRAMES_PER_SMALL_WRITE: usize = 8;
+
+/// Room for so many is kept from one write to the next: a client that is written to often should not cost an allocation
+/// each time. One that is not gives it back ([`Outbox::tick`]).
+const FRAMES_KEPT: usize = 128;
 
 /// Frames for one client, in order.
 #[derive(Debug, Default)]
@@ -217,7 +221,9 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        self.waiting = VecDeque::new();
+        if self.waiting.capacity() > FRAMES_KEPT {
+            self.waiting = VecDeque::new();
+        }
         if let Some(slow) = &mut self.slow {
             slow.since = None;
         }

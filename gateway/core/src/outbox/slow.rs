@@ -1,5 +1,7 @@
 //! The time in which a client reads too slowly: from the first loss until its outbox is empty.
 
+use std::collections::VecDeque;
+
 use ringcast_proto::Millis;
 
 use super::{AGE_MAX, Lost, Outbox, SLOW_MAX, STUCK_MAX, Ticked, What, Why};
@@ -36,7 +38,8 @@ impl Slow {
 }
 
 impl Outbox {
-    /// To be called about once a second: leaves out what has waited too long, and judges a client that does not read.
+    /// To be called about once a second: leaves out what has waited too long, judges a client that does not read, and gives
+    /// back the room of one that was not written to.
     pub fn tick(&mut self, now: Millis) -> Ticked {
         let progressed = std::mem::take(&mut self.progressed);
         if let Some(slow) = &mut self.slow
@@ -45,6 +48,9 @@ impl Outbox {
             slow.progressed_at = now;
         }
         let Some(front) = self.waiting.front() else {
+            if !progressed {
+                self.waiting = VecDeque::new();
+            }
             return Ticked::Fine;
         };
         let is_late = now.since(front.since) > AGE_MAX;

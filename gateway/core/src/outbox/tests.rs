@@ -79,7 +79,7 @@ fn rest(outbox: &mut Outbox) -> String {
 }
 
 #[test]
-fn a_burst_is_one_write_and_leaves_no_memory() {
+fn a_burst_is_one_write_and_a_larger_one_leaves_no_memory() {
     let mut outbox = Outbox::default();
     assert_eq!(outbox.push("a".into(), None, NOW), Pushed::First);
     for _ in 1..64 {
@@ -91,8 +91,29 @@ fn a_burst_is_one_write_and_leaves_no_memory() {
         Ok(slices.iter().map(|slice| slice.len()).sum())
     });
     assert_eq!((flushed.unwrap(), writes), (Flushed::All, 1));
-    assert_eq!((outbox.waiting.capacity(), outbox.live.bytes), (0, 0));
+    assert_eq!(outbox.live.bytes, 0);
     assert!(outbox.slow.is_none());
+    for _ in 0..=FRAMES_KEPT {
+        outbox.push("c".into(), None, NOW);
+    }
+    rest(&mut outbox);
+    assert_eq!(outbox.waiting.capacity(), 0);
+}
+
+#[test]
+fn the_room_for_few_frames_is_kept_while_it_is_used_and_given_back_after() {
+    let mut outbox = Outbox::default();
+    let room = |outbox: &Outbox| outbox.waiting.capacity();
+    for _ in 0..3 {
+        outbox.push("a".into(), None, NOW);
+        assert_eq!(rest(&mut outbox), "a");
+        assert!((1..=FRAMES_KEPT).contains(&room(&outbox)));
+        // Once a second, and it was used in this one.
+        assert_eq!(outbox.tick(NOW), Ticked::Fine);
+        assert_ne!(room(&outbox), 0);
+    }
+    assert_eq!(outbox.tick(NOW), Ticked::Fine);
+    assert_eq!(room(&outbox), 0);
 }
 
 #[test]

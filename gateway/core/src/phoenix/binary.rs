@@ -7,7 +7,7 @@ use ringcast_proto::Topic;
 use serde_json::value::RawValue;
 
 use super::decode::{check_ref, json_payload};
-use super::{DecodeError, Json, Message, Payload, Serializer, UserBroadcast, UserData, is_object};
+use super::{DecodeError, Json, Message, Payload, Serializer, Text, UserBroadcast, UserData, is_object};
 
 const KIND_PUSH: u8 = 0;
 const KIND_USER_BROADCAST_PUSH: u8 = 3;
@@ -30,8 +30,9 @@ pub fn decode_binary(serializer: Serializer, bytes: Bytes) -> Result<Message, De
 
 fn push(bytes: &Bytes) -> Result<Message, DecodeError> {
     let ([join_ref, reference, topic, event], data) = fields(bytes, 5)?;
-    let event = utf8("event", event)?.into();
+    let event = Text::slice(bytes, utf8("event", event)?);
     message(
+        bytes,
         join_ref,
         reference,
         topic,
@@ -50,7 +51,7 @@ fn user_broadcast(bytes: &Bytes) -> Result<Message, DecodeError> {
                 .ok_or(DecodeError::Field("metadata"))?,
         ),
     };
-    let event = utf8("user event", user_event)?.into();
+    let event = Text::slice(bytes, utf8("user event", user_event)?);
     // `fields` has seen that the header, and so its last byte, is there.
     let data = match bytes[6] {
         0 => UserData::Binary(bytes.slice_ref(data)),
@@ -58,7 +59,7 @@ fn user_broadcast(bytes: &Bytes) -> Result<Message, DecodeError> {
             let text = json(bytes, data).ok_or(DecodeError::Field("data"))?;
             match json_payload(text) {
                 Payload::Json(text) => UserData::Json(text),
-                refused => return message(join_ref, reference, topic, "broadcast".into(), refused),
+                refused => return message(bytes, join_ref, reference, topic, "broadcast".into(), refused),
             }
         }
         _ => return Err(DecodeError::Field("encoding")),
@@ -68,7 +69,7 @@ fn user_broadcast(bytes: &Bytes) -> Result<Message, DecodeError> {
         metadata,
         data,
     });
-    message(join_ref, reference, topic, "broadcast".into(), payload)
+    message(bytes, join_ref, reference, topic, "broadcast".into(), payload)
 }
 
 /// The fields whose lengths stand from byte 1 on, behind a header of `header_len` bytes; and what follows them.
@@ -85,10 +86,11 @@ fn fields<const N: usize>(bytes: &[u8], header_len: usize) -> Result<([&[u8]; N]
 }
 
 fn message(
+    whole: &Bytes,
     join_ref: &[u8],
     reference: &[u8],
     topic: &[u8],
-    event: Box<str>,
+    event: Text,
     payload: Payload,
 ) -> Result<Message, DecodeError> {
     let join_ref = Json::string(utf8("join_ref", join_ref)?);
@@ -99,7 +101,8 @@ fn message(
         join_ref,
         reference,
         topic: Json::string(utf8("topic", topic)?),
-        topic_name: Topic::parse(topic).ok(),
+        topic_name: Some(Text::slice(whole, utf8("topic", topic)?))
+            .filter(|name| Topic::BYTES.contains(&name.len())),
         event: Some(event),
         payload,
     })

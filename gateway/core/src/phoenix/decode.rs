@@ -66,8 +66,8 @@ pub fn decode_text(serializer: Serializer, text: Bytes) -> Result<Message, Decod
     check_ref(&join_ref)?;
     check_ref(&reference)?;
     Ok(Message {
-        topic_name: topic.to_str().and_then(|name| Topic::parse(name.as_bytes()).ok()),
-        event: event.to_str().map(Into::into),
+        topic_name: topic.text().filter(|name| Topic::BYTES.contains(&name.len())),
+        event: event.text(),
         payload: json_payload(slice(fields.payload)),
         join_ref,
         reference,

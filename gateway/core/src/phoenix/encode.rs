@@ -1,10 +1,20 @@
 //! Messages to clients, each a complete WebSocket frame in one allocation.
 
+use bytes::{BufMut, BytesMut};
 use ringcast_proto::Topic;
 
 use super::json::{string_len, write_string};
 use super::{Frame, Json, Serializer};
-use crate::websocket::{Opcode, write_header};
+use crate::websocket::{Opcode, header_len, write_header};
+
+/// The topic of a reply.
+#[derive(Debug, Clone, Copy)]
+pub enum TopicName<'a> {
+    /// Whatever the client sent in its place, which may be no topic.
+    AsSent(&'a Json),
+    /// A topic.
+    Known(&'a Topic),
+}
 
 /// A reply to a client's message, in text.
 #[must_use]
@@ -12,15 +22,19 @@ pub fn reply(
     serializer: Serializer,
     join_ref: &Json,
     reference: &Json,
-    topic: &Json,
+    topic: TopicName<'_>,
     status: &str,
     response: &[u8],
 ) -> Frame {
     use Part::{Raw, Text};
+    let topic = match topic {
+        TopicName::AsSent(topic) => Raw(topic.as_bytes()),
+        TopicName::Known(topic) => Text(topic.as_str()),
+    };
     match serializer {
         Serializer::V1 => text_frame(&[
             Raw(b"{\"topic\":"),
-            Raw(topic.as_bytes()),
+            topic,
             Raw(b",\"event\":\"phx_reply\",\"payload\":{\"status\":"),
             Text(status),
             Raw(b",\"response\":"),
@@ -35,7 +49,7 @@ pub fn reply(
             Raw(b","),
             Raw(reference.as_bytes()),
             Raw(b","),
-            Raw(topic.as_bytes()),
+            topic,
             Raw(b",\"phx_reply\",{\"status\":"),
             Text(status),
             Raw(b",\"response\":"),
@@ -55,68 +69,68 @@ pub fn push(
     event: &str,
     payload: &[u8],
 ) -> Frame {
-    Tail::new(serializer, reference, topic, event, payload).frame(join_ref)
+    push_into(
+        &mut BytesMut::new(),
+        serializer,
+        join_ref,
+        reference,
+        topic,
+        event,
+        payload,
+    )
 }
 
-/// A publication encoded once for all members that write alike: everything behind the join_ref.
-#[derive(Debug, Clone)]
-pub struct Tail {
+/// The same, next to others in one allocation.
+pub(super) fn push_into(
+    room: &mut BytesMut,
     serializer: Serializer,
-    text: Vec<u8>,
-}
-
-impl Tail {
-    /// Encodes what every member gets alike.
-    #[must_use]
-    pub fn new(serializer: Serializer, reference: &Json, topic: &Topic, event: &str, payload: &[u8]) -> Tail {
-        use Part::{Raw, Text};
-        let (topic, event, reference) = (Text(topic.as_str()), Text(event), Raw(reference.as_bytes()));
-        let mut text = Vec::new();
-        match serializer {
-            Serializer::V1 => write(
-                &mut text,
-                &[
-                    Raw(b"{\"topic\":"),
-                    topic,
-                    Raw(b",\"event\":"),
-                    event,
-                    Raw(b",\"payload\":"),
-                    Raw(payload),
-                    Raw(b",\"ref\":"),
-                    reference,
-                    Raw(b"}"),
-                ],
-            ),
-            Serializer::V2 => write(
-                &mut text,
-                &[
-                    Raw(b","),
-                    reference,
-                    Raw(b","),
-                    topic,
-                    Raw(b","),
-                    event,
-                    Raw(b","),
-                    Raw(payload),
-                    Raw(b"]"),
-                ],
-            ),
+    join_ref: &Json,
+    reference: &Json,
+    topic: &Topic,
+    event: &str,
+    payload: &[u8],
+) -> Frame {
+    use Part::{Raw, Text};
+    let (topic, event, reference) = (Text(topic.as_str()), Text(event), Raw(reference.as_bytes()));
+    let (v1, v2);
+    let parts: &[Part<'_>] = match serializer {
+        // It has no place for a join_ref.
+        Serializer::V1 => {
+            v1 = [
+                Raw(b"{\"topic\":"),
+                topic,
+                Raw(b",\"event\":"),
+                event,
+                Raw(b",\"payload\":"),
+                Raw(payload),
+                Raw(b",\"ref\":"),
+                reference,
+                Raw(b"}"),
+            ];
+            &v1
         }
-        Tail { serializer, text }
-    }
-
-    /// The frame for members whose join has this `join_ref`. V1 has no place for one: there all frames are equal.
-    #[must_use]
-    pub fn frame(&self, join_ref: &Json) -> Frame {
-        match self.serializer {
-            Serializer::V1 => text_frame(&[Part::Raw(&self.text)]),
-            Serializer::V2 => text_frame(&[
-                Part::Raw(b"["),
-                Part::Raw(join_ref.as_bytes()),
-                Part::Raw(&self.text),
-            ]),
+        Serializer::V2 => {
+            v2 = [
+                Raw(b"["),
+                Raw(join_ref.as_bytes()),
+                Raw(b","),
+                reference,
+                Raw(b","),
+                topic,
+                Raw(b","),
+                event,
+                Raw(b","),
+                Raw(payload),
+                Raw(b"]"),
+            ];
+            &v2
         }
-    }
+    };
+    let len = parts.iter().map(|part| part.len()).sum();
+    room.reserve(header_len(len) + len);
+    write_header(room, Opcode::Text, len);
+    parts.iter().for_each(|part| part.write(room));
+    Frame(room.split().freeze())
 }
 
 /// A field of a binary frame is over 255 bytes, which its length cannot say.
@@ -219,27 +233,26 @@ impl Part<'_> {
             Part::Text(text) => string_len(text),
         }
     }
-}
 
-fn text_frame(parts: &[Part<'_>]) -> Frame {
-    let mut out = framed(Opcode::Text, parts.iter().map(|part| part.len()).sum());
-    write(&mut out, parts);
-    Frame(out.into())
-}
-
-fn write(out: &mut Vec<u8>, parts: &[Part<'_>]) {
-    out.reserve_exact(parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        match part {
-            Part::Raw(bytes) => out.extend_from_slice(bytes),
+    fn write(self, out: &mut impl BufMut) {
+        match self {
+            Part::Raw(bytes) => out.put_slice(bytes),
             Part::Text(text) => write_string(out, text),
         }
     }
 }
 
+/// A text message in a frame of its own.
+fn text_frame(parts: &[Part<'_>]) -> Frame {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut out = framed(Opcode::Text, len);
+    parts.iter().for_each(|part| part.write(&mut out));
+    Frame(out.into())
+}
+
 /// A buffer with a frame's header in it and room for exactly its body.
 fn framed(opcode: Opcode, body_len: usize) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(header_len(body_len) + body_len);
     write_header(&mut out, opcode, body_len);
     out
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use super::Text;
 
 /// The text of one JSON value, checked and otherwise left alone. Starts and ends with the value: no spaces around it.
 ///
@@ -65,6 +67,17 @@ impl Json {
     }
 }
 
+impl Json {
+    /// The same, to be kept: a slice unless something in it is escaped.
+    #[must_use]
+    pub fn text(&self) -> Option<Text> {
+        Some(match self.to_str()? {
+            Cow::Borrowed(text) => Text::slice(&self.0, text),
+            Cow::Owned(text) => text.into(),
+        })
+    }
+}
+
 impl From<&ringcast_proto::Topic> for Json {
     fn from(topic: &ringcast_proto::Topic) -> Json {
         Json::string(topic.as_str())
@@ -97,14 +110,14 @@ pub(super) fn string_len(text: &str) -> usize {
 }
 
 /// Writes the JSON string that means `text`, quotes included.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
+pub(super) fn write_string(out: &mut impl BufMut, text: &str) {
+    out.put_u8(b'"');
     if text.bytes().all(|byte| escaped_len(byte) == 1) {
-        out.extend_from_slice(text.as_bytes());
+        out.put_slice(text.as_bytes());
     } else {
         text.bytes().for_each(|byte| write_escaped(out, byte));
     }
-    out.push(b'"');
+    out.put_u8(b'"');
 }
 
 fn escaped_len(byte: u8) -> usize {
@@ -115,18 +128,18 @@ fn escaped_len(byte: u8) -> usize {
     }
 }
 
-fn write_escaped(out: &mut Vec<u8>, byte: u8) {
+fn write_escaped(out: &mut impl BufMut, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match byte {
-        b'"' | b'\\' => out.extend([b'\\', byte]),
-        b'\n' => out.extend(b"\\n"),
-        b'\r' => out.extend(b"\\r"),
-        b'\t' => out.extend(b"\\t"),
+        b'"' | b'\\' => out.put_slice(&[b'\\', byte]),
+        b'\n' => out.put_slice(b"\\n"),
+        b'\r' => out.put_slice(b"\\r"),
+        b'\t' => out.put_slice(b"\\t"),
         0..0x20 => {
-            out.extend(b"\\u00");
-            out.extend([HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            out.put_slice(b"\\u00");
+            out.put_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        _ => out.push(byte),
+        _ => out.put_u8(byte),
     }
 }
 

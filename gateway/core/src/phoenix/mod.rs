@@ -15,18 +15,19 @@ mod publish;
 mod resume;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use bytes::Bytes;
-use ringcast_proto::Topic;
 
 pub use binary::decode_binary;
 pub use compact::compact;
 pub use decode::{DecodeError, REF_BYTES_MAX, decode_text, json_payload};
-pub use encode::{FieldTooLong, Tail, binary_broadcast, binary_push, binary_reply, push, reply};
+pub use encode::{FieldTooLong, TopicName, binary_broadcast, binary_push, binary_reply, push, reply};
 pub use json::{Json, is_object};
-pub use publication::Outgoing;
+pub use publication::publication;
 pub use publish::{BadPublish, PublishBody, publish_body};
 pub use resume::{BadResume, Resume, resume};
+pub use text::Text;
 
 /// How a connection writes its messages; chosen by `vsn` at the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +77,7 @@ pub enum Payload {
 #[derive(Debug, Clone)]
 pub struct UserBroadcast {
     /// The event the user named; the message's own event is `broadcast`.
-    pub event: Box<str>,
+    pub event: Text,
     /// A JSON object, or nothing.
     pub metadata: Option<Json>,
     /// What is broadcast.
@@ -105,9 +106,9 @@ pub struct Message {
     /// The topic as sent, to be echoed; need not be a string.
     pub topic: Json,
     /// The topic, where it is a string of 1 to 255 bytes.
-    pub topic_name: Option<Topic>,
+    pub topic_name: Option<Text>,
     /// The event, where it is a string.
-    pub event: Option<Box<str>>,
+    pub event: Option<Text>,
     /// The payload.
     pub payload: Payload,
 }

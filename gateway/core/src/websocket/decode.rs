@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ringcast_proto::Millis;
 
 use super::frame::Opcode;
@@ -123,16 +123,22 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes off the front of `bytes` up to the next event. `None`: all are taken, more are needed.
+    /// Takes bytes off the front of `bytes` up to the next event. `None`: all are taken, more are needed. Messages that come
+    /// in one piece are put into `room`, where those of one client and one read share an allocation.
     ///
     /// # Errors
     /// [`Violation`], once.
-    pub fn next(&mut self, bytes: &mut &[u8], now: Millis) -> Result<Option<Event>, Violation> {
+    pub fn next(
+        &mut self,
+        bytes: &mut &[u8],
+        room: &mut BytesMut,
+        now: Millis,
+    ) -> Result<Option<Event>, Violation> {
         if self.over {
             *bytes = &[];
             return Ok(None);
         }
-        let result = self.advance(bytes, now);
+        let result = self.advance(bytes, room, now);
         if let Err(_) | Ok(Some(Event::Close { .. })) = &result {
             self.over = true;
             self.unfinished_since = None;
@@ -175,7 +181,12 @@ impl Decoder {
         }
     }
 
-    fn advance(&mut self, bytes: &mut &[u8], now: Millis) -> Result<Option<Event>, Violation> {
+    fn advance(
+        &mut self,
+        bytes: &mut &[u8],
+        room: &mut BytesMut,
+        now: Millis,
+    ) -> Result<Option<Event>, Violation> {
         while !bytes.is_empty() {
             if self.unfinished_since.is_none() {
                 self.unfinished_since = Some(now);
@@ -186,6 +197,9 @@ impl Decoder {
                 };
                 self.begin(header)?;
                 self.frame = Some(Frame { header, taken: 0 });
+            }
+            if let Some(message) = self.whole_message(bytes, room)? {
+                return Ok(Some(message));
             }
             if let Some(event) = self.payload(bytes, now)? {
                 return Ok(Some(event));
@@ -214,6 +228,38 @@ impl Decoder {
             Err(Violation::too_big())
         } else {
             Ok(())
+        }
+    }
+
+    /// Takes a message of one frame that is all there, as most are.
+    fn whole_message(&mut self, bytes: &mut &[u8], room: &mut BytesMut) -> Result<Option<Event>, Violation> {
+        let Some(Frame { header, taken: 0 }) = self.frame else {
+            return Ok(None);
+        };
+        // `begin` has bounded the length far below what a usize can hold.
+        let len = header.len as usize;
+        let is_whole = header.fin && self.fragments == 1 && !header.opcode.is_control() && len <= bytes.len();
+        if !is_whole {
+            return Ok(None);
+        }
+        let (payload, rest) = bytes.split_at(len);
+        if room.capacity() < len {
+            // What follows are most often more such frames.
+            *room = BytesMut::with_capacity(bytes.len());
+        }
+        *bytes = rest;
+        room.extend_from_slice(payload);
+        unmask(&mut room[..], header.mask, 0);
+        let message = room.split().freeze();
+        self.frame = None;
+        (self.fragments, self.unfinished_since) = (0, None);
+        if self.text.take() == Some(true) {
+            match std::str::from_utf8(&message) {
+                Ok(_) => Ok(Some(Event::Text(message))),
+                Err(_) => Err(Violation::utf8("text that is not UTF-8")),
+            }
+        } else {
+            Ok(Some(Event::Binary(message)))
         }
     }
 
@@ -330,7 +376,11 @@ mod tests {
         let two_fragments_around_a_ping = b"\x01\x82\0\0\0\0hi\x89\x81\0\0\0\0p\x80\x81\0\0\0\0!";
         let mut events = Vec::new();
         for byte in two_fragments_around_a_ping.chunks(1) {
-            events.extend(decoder.next(&mut &byte[..], Millis(1)).unwrap());
+            events.extend(
+                decoder
+                    .next(&mut &byte[..], &mut BytesMut::new(), Millis(1))
+                    .unwrap(),
+            );
         }
         assert_eq!(events, [Event::Ping("p".into()), Event::Text("hi!".into())]);
         assert_eq!((decoder.message.capacity(), decoder.control.capacity()), (0, 0));

@@ -1,6 +1,6 @@
 //! Frames of the server: never masked, never fragmented.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,24 +55,31 @@ impl Opcode {
 /// Longest payload of a control frame.
 pub(super) const CONTROL_BYTES_MAX: usize = 125;
 
-/// Writes the header of a whole frame, and makes room for exactly its `len` bytes.
-pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
+/// How long the header of a frame of `len` bytes is.
+#[must_use]
+pub fn header_len(len: usize) -> usize {
+    match len {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}
+
+/// Writes the header of a whole frame of `len` bytes.
+pub fn write_header(out: &mut impl BufMut, opcode: Opcode, len: usize) {
     let first = 0x80 | opcode.bits();
     match (u8::try_from(len), u16::try_from(len)) {
         (Ok(short @ 0..=125), _) => {
-            out.reserve_exact(2 + len);
-            out.extend([first, short]);
+            out.put_slice(&[first, short]);
         }
         (_, Ok(medium)) => {
-            out.reserve_exact(4 + len);
-            out.extend([first, 126]);
-            out.extend(medium.to_be_bytes());
+            out.put_slice(&[first, 126]);
+            out.put_slice(&medium.to_be_bytes());
         }
         _ => {
-            out.reserve_exact(10 + len);
-            out.extend([first, 127]);
+            out.put_slice(&[first, 127]);
             // A usize has at most 64 bits wherever Rust runs.
-            out.extend((len as u64).to_be_bytes());
+            out.put_slice(&(len as u64).to_be_bytes());
         }
     }
 }
@@ -96,7 +103,7 @@ pub fn pong(payload: &[u8]) -> Bytes {
 }
 
 fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(header_len(payload.len()) + payload.len());
     write_header(&mut out, opcode, payload.len());
     out.extend_from_slice(payload);
     out.into()

@@ -12,5 +12,5 @@ mod mask;
 mod tests;
 
 pub use decode::{Decoder, Event, FRAGMENTS_MAX, PINGS_BURST, PINGS_PER_SECOND, UNFINISHED_MAX, Violation};
-pub use frame::{Opcode, close, pong, write_header};
+pub use frame::{Opcode, close, header_len, pong, write_header};
 pub use mask::unmask;

@@ -1,3 +1,4 @@
+use bytes::BytesMut;
 use proptest::prelude::*;
 use ringcast_proto::Millis;
 
@@ -29,7 +30,7 @@ fn decode<'a>(max: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome
     let (mut decoder, mut events) = (Decoder::new(max), Vec::new());
     for mut piece in pieces {
         loop {
-            match decoder.next(&mut piece, NOW) {
+            match decoder.next(&mut piece, &mut BytesMut::new(), NOW) {
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
                 Err(violation) => return (events, Err(violation.code)),
@@ -173,11 +174,14 @@ fn hostile_27_a_message_never_finished() {
     ] {
         let mut decoder = Decoder::new(100);
         assert_eq!(decoder.deadline(), None);
-        assert_eq!(decoder.next(&mut &unfinished[..], NOW), Ok(None));
+        assert_eq!(
+            decoder.next(&mut &unfinished[..], &mut BytesMut::new(), NOW),
+            Ok(None)
+        );
         assert_eq!(decoder.deadline(), Some(NOW + UNFINISHED_MAX));
         let later = NOW + UNFINISHED_MAX / 2;
         if unfinished == frame(0x01, b"hello") {
-            let ping = decoder.next(&mut &frame(0x89, b"")[..], later);
+            let ping = decoder.next(&mut &frame(0x89, b"")[..], &mut BytesMut::new(), later);
             assert_eq!(
                 ping,
                 Ok(Some(Event::Ping("".into()))),
@@ -193,11 +197,11 @@ fn hostile_27_a_message_never_finished() {
 fn a_finished_message_or_a_server_that_did_not_read_clears_the_deadline() {
     let mut decoder = Decoder::new(100);
     let (head, tail) = (&text("hello")[..7], &text("hello")[7..]);
-    assert_eq!(decoder.next(&mut &head[..], NOW), Ok(None));
+    assert_eq!(decoder.next(&mut &head[..], &mut BytesMut::new(), NOW), Ok(None));
     decoder.forgive(NOW + UNFINISHED_MAX);
     assert_eq!(decoder.check(NOW + UNFINISHED_MAX), Ok(()));
     assert_eq!(
-        decoder.next(&mut &tail[..], NOW + UNFINISHED_MAX),
+        decoder.next(&mut &tail[..], &mut BytesMut::new(), NOW + UNFINISHED_MAX),
         Ok(Some(Event::Text("hello".into())))
     );
     assert_eq!(decoder.deadline(), None);
@@ -287,7 +291,7 @@ fn hostile_31_a_flood_of_pings() {
     for number in 0..1000 {
         let now = NOW + std::time::Duration::from_millis(number * 1000 / PINGS_PER_SECOND);
         assert_eq!(
-            decoder.next(&mut &frame(0x89, b"")[..], now),
+            decoder.next(&mut &frame(0x89, b"")[..], &mut BytesMut::new(), now),
             Ok(Some(Event::Ping("".into()))),
             "ten a second"
         );

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ringcast_gateway_core::phoenix::{DecodeError, Message, Payload, Serializer, decode_text};
 use ringcast_gateway_core::websocket::{Decoder, Event, Violation, unmask};
 use ringcast_proto::Millis;
@@ -35,7 +35,7 @@ fn masked(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-type Next = fn(&mut Decoder, &mut &[u8], Millis) -> Result<Option<Event>, Violation>;
+type Next = fn(&mut Decoder, &mut &[u8], &mut BytesMut, Millis) -> Result<Option<Event>, Violation>;
 type DecodeText = fn(Serializer, Bytes) -> Result<Message, DecodeError>;
 
 pub(super) fn websocket(meter: &mut Meter) {
@@ -44,7 +44,8 @@ pub(super) fn websocket(meter: &mut Meter) {
     let frame = masked(&text);
     let mut decoder = Decoder::new(MESSAGE_BYTES_MAX);
     for _ in meter.rounds() {
-        let event = meter.measure(|| next(&mut decoder, &mut &frame[..], Millis(1_000)));
+        let event =
+            meter.measure(|| next(&mut decoder, &mut &frame[..], &mut BytesMut::new(), Millis(1_000)));
         assert_eq!(event, Ok(Some(Event::Text(text.clone()))));
     }
 }

@@ -15,6 +15,7 @@ use ringcast_proto::{
 
 use super::piece::weight;
 use crate::bind::SUBJECT_BYTES_MAX;
+use crate::copies::Copies;
 use crate::ids::{First, Kept, Key};
 use crate::planted::PlantedBug;
 use crate::slot::Slot;
@@ -273,6 +274,7 @@ impl Slot {
     }
 
     fn take_publications(&mut self, list: HandoffPublications, now: Millis) -> Result<(), BadPage> {
+        let mut copies = Copies::default();
         let topic = self.taken(&list.topic)?;
         for kept in list.publications {
             let publication = kept.publication.ok_or(BadPage::Broken)?;
@@ -281,7 +283,9 @@ impl Slot {
             }
             let age = Duration::from_millis(kept.age_ms.into());
             topic.head = topic.head.next();
-            topic.history.push(publication, now - age);
+            topic
+                .history
+                .push(publication, &topic.key, &mut copies, now - age);
         }
         Ok(())
     }

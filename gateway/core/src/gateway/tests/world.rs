@@ -219,8 +219,8 @@ impl World {
         let (Some("phx_join"), Some(topic)) = (message.event.as_deref(), &message.topic_name) else {
             return;
         };
-        let channel = (SessionId(session), topic.as_str().to_owned());
-        let route = self.gateway.routes.find(topic);
+        let channel = (SessionId(session), topic.to_string());
+        let route = self.gateway.routes.find(&Topic::parse(topic.as_bytes()).unwrap());
         if asks_for_positions(text) && route.is_none_or(|route| route.resumes()) {
             self.positions.insert(channel);
         } else {

@@ -20,8 +20,8 @@ fn section_2_golden_kind_0_from_a_client() {
         (&b"\"1\""[..], &b"\"2\""[..])
     );
     assert_eq!(
-        (message.topic_name, message.event.as_deref()),
-        (Some(topic("room:bin")), Some("pushbin"))
+        (message.topic_name.as_deref(), message.event.as_deref()),
+        (Some("room:bin"), Some("pushbin"))
     );
     assert!(matches!(message.payload, Payload::Binary(data) if data[..] == [1, 2, 255]));
 }
@@ -60,7 +60,7 @@ fn section_2_golden_kind_3_is_read_and_marked() {
         (message.join_ref, message.reference),
         (json("\"6\""), json("\"7\""))
     );
-    assert_eq!(message.topic_name, Some(topic("realtime:matrix")));
+    assert_eq!(message.topic_name.as_deref(), Some("realtime:matrix"));
     assert_eq!(message.event.as_deref(), Some("broadcast"));
     let Payload::UserBroadcast(user) = message.payload else {
         panic!("{:?}", message.payload)

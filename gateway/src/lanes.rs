@@ -38,13 +38,25 @@ pub(crate) struct Lanes {
     lanes: HashMap<NodeRef, Lane>,
 }
 
-type Publishes = Calls<v1::PublishCall, v1::PublishAnswer>;
+/// The calls that are made most, each kind one after another. The core sees to it that one of a kind is in flight, so nobody
+/// waits for a lock.
+#[derive(Default)]
+struct Lines {
+    binds: Mutex<Calls<v1::BindCall, v1::BindAnswer>>,
+    publishes: Mutex<Calls<v1::PublishCall, v1::PublishAnswer>>,
+}
+
+/// What a call to a topic server needs.
+struct Ready {
+    header: v1::CallHeader,
+    client: TopicServerClient<Channel>,
+    lines: Arc<Lines>,
+}
 
 struct Lane {
     address: String,
     client: TopicServerClient<Channel>,
-    /// The core sees to it that one call is in flight, so nobody waits for the lock.
-    publishes: Arc<Mutex<Publishes>>,
+    lines: Arc<Lines>,
     /// Ends the greeting with the lane.
     gone: CancellationToken,
 }
@@ -112,12 +124,13 @@ impl Lanes {
         self.tasks.spawn(async move {
             let outcome = match ready {
                 Err(failed) => Err(failed),
-                Ok((header, mut client)) => {
-                    let request = request(v1::BindCall {
-                        header: Some(header),
-                        binds,
-                    });
-                    answer(client.bind(request).await)
+                Ok(Ready {
+                    header,
+                    client,
+                    lines,
+                }) => {
+                    let header = Some(header);
+                    bind(v1::BindCall { header, binds }, client, &lines).await
                 }
             };
             count_failure(&metrics, &outcome);
@@ -128,18 +141,17 @@ impl Lanes {
     /// Calls `Publish`; the hub gets the outcome.
     pub(crate) fn publish(&self, call: CallId, node: NodeRef, slots: Vec<v1::SlotPublishes>) {
         let (hub, metrics, ready) = (self.hub.clone(), self.metrics.clone(), self.ready(&node));
-        let publishes = self.lanes.get(&node).map(|lane| Arc::clone(&lane.publishes));
         self.tasks.spawn(async move {
-            let outcome = match (ready, publishes) {
-                (Err(failed), _) => Err(failed),
-                (Ok(_), None) => Err(CallFailed::Refused(format!("{node} has no lane"))),
-                (Ok((header, client)), Some(publishes)) => {
-                    let message = v1::PublishCall {
-                        header: Some(header),
-                        slots,
-                    };
+            let outcome = match ready {
+                Err(failed) => Err(failed),
+                Ok(Ready {
+                    header,
+                    client,
+                    lines,
+                }) => {
+                    let header = Some(header);
                     let left_at = tokio::time::Instant::now();
-                    let answered = publish(message, client, &publishes).await;
+                    let answered = publish(v1::PublishCall { header, slots }, client, &lines).await;
                     if answered.is_ok() {
                         metrics.published(left_at.elapsed());
                     }
@@ -157,7 +169,9 @@ impl Lanes {
         self.tasks.spawn(async move {
             let outcome = match ready {
                 Err(failed) => Err(failed),
-                Ok((header, mut client)) => {
+                Ok(Ready {
+                    header, mut client, ..
+                }) => {
                     let request = request(v1::FetchCall {
                         header: Some(header),
                         fetches,
@@ -170,14 +184,18 @@ impl Lanes {
         });
     }
 
-    fn ready(&self, node: &NodeRef) -> Result<(v1::CallHeader, TopicServerClient<Channel>), CallFailed> {
+    fn ready(&self, node: &NodeRef) -> Result<Ready, CallFailed> {
         let refused = || CallFailed::Refused(format!("{node} is not registered"));
         let lane = self.lanes.get(node).ok_or_else(refused)?;
         let header = self.cluster.header(node).ok_or_else(refused)?;
         if header.from_incarnation != self.life.0 {
             return Err(CallFailed::Refused(format!("incarnation {} is over", self.life)));
         }
-        Ok((header, lane.client.clone()))
+        Ok(Ready {
+            header,
+            client: lane.client.clone(),
+            lines: Arc::clone(&lane.lines),
+        })
     }
 
     fn connect(&mut self, node: NodeRef, address: &str) {
@@ -201,7 +219,7 @@ impl Lanes {
             Lane {
                 address: address.to_owned(),
                 client,
-                publishes: Arc::default(),
+                lines: Arc::default(),
                 gone,
             },
         );
@@ -210,7 +228,8 @@ impl Lanes {
 
 /// Calls until there is an answer: the lane is then connected, both ends mean the same cluster, and the gateway may say
 /// that it is ready.
-async fn greet(cluster: Arc<Cluster>, node: NodeRef, mut client: TopicServerClient<Channel>) {
+async fn greet(cluster: Arc<Cluster>, node: NodeRef, client: TopicServerClient<Channel>) {
+    let lines = Lines::default();
     let mut retry = GREET_RETRY_MIN;
     loop {
         let Some(header) = cluster.header(&node) else {
@@ -220,7 +239,7 @@ async fn greet(cluster: Arc<Cluster>, node: NodeRef, mut client: TopicServerClie
             header: Some(header),
             binds: Vec::new(),
         };
-        match answer(client.bind(request(call)).await) {
+        match bind(call, client.clone(), &lines).await {
             Ok(_) => {
                 tracing::debug!(%node, "topic server reached");
                 return cluster.reached(node);
@@ -232,16 +251,35 @@ async fn greet(cluster: Arc<Cluster>, node: NodeRef, mut client: TopicServerClie
     }
 }
 
-/// One call of the stream of publishes.
+async fn bind(
+    call: v1::BindCall,
+    mut client: TopicServerClient<Channel>,
+    lines: &Lines,
+) -> Result<v1::BindAnswer, CallFailed> {
+    in_time(async {
+        lines
+            .binds
+            .lock()
+            .await
+            .call(call, |calls| client.bind(calls))
+            .await
+    })
+    .await
+}
+
 async fn publish(
     call: v1::PublishCall,
     mut client: TopicServerClient<Channel>,
-    publishes: &Mutex<Publishes>,
+    lines: &Lines,
 ) -> Result<v1::PublishAnswer, CallFailed> {
-    let answer = async {
-        let mut publishes = publishes.lock().await;
+    in_time(async {
+        let mut publishes = lines.publishes.lock().await;
         publishes.call(call, |calls| client.publish(calls)).await
-    };
+    })
+    .await
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, CallFailed> {
     match tokio::time::timeout(CALL_DEADLINE, answer).await {
         Ok(answer) => answer.map_err(failed),
         Err(_) => Err(CallFailed::Unknown("no answer in time".to_owned())),
@@ -368,7 +406,7 @@ mod tests {
         lanes.follow(&shown);
         cluster.show(Arc::new(shown));
         let first = membership.lease().node().incarnation;
-        let (header, _) = lanes.ready(&owner("ts-1")).unwrap();
+        let Ready { header, .. } = lanes.ready(&owner("ts-1")).unwrap();
         assert_eq!(header.from_incarnation, first.0);
 
         let evict = Change {
@@ -392,7 +430,7 @@ mod tests {
 
         let second = membership.lease().node().incarnation;
         lanes.registered(second);
-        let (header, _) = lanes.ready(&owner("ts-1")).unwrap();
+        let Ready { header, .. } = lanes.ready(&owner("ts-1")).unwrap();
         assert_eq!(header.from_incarnation, second.0);
     }
 

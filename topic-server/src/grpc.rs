@@ -62,32 +62,19 @@ impl TopicServer for Service {
         Ok(Response::new(answers))
     }
 
-    async fn bind(&self, call: Request<v1::BindCall>) -> Result<Response<v1::BindAnswer>, Status> {
-        let call = call.into_inner();
-        let from = caller(call.header.as_ref(), &self.shared)?;
-        bounded(call.binds.len())?;
-        let incarnation = self.shared.lease.node().incarnation.0;
-        self.shared.metrics.bound(call.binds.len());
-        let deadline = Instant::now() + BIND_DEADLINE;
-        let asked: Vec<_> = call
-            .binds
-            .into_iter()
-            .map(|bind| self.ask_bind(&from, bind))
-            .collect();
-        let mut outcomes = Vec::with_capacity(asked.len());
-        for waiting in asked {
-            outcomes.push(match waiting {
-                Ok(outcome) => match timeout_at(deadline, outcome).await {
-                    Ok(Ok(outcome)) => outcome,
-                    Ok(Err(_)) | Err(_) => unbound(BindStatus::Overloaded),
-                },
-                Err(outcome) => outcome,
-            });
-        }
-        Ok(Response::new(v1::BindAnswer {
-            incarnation,
-            outcomes,
-        }))
+    type BindStream = Answers<v1::BindAnswer>;
+
+    async fn bind(
+        &self,
+        calls: Request<Streaming<v1::BindCall>>,
+    ) -> Result<Response<Self::BindStream>, Status> {
+        let service = self.clone();
+        let answers = answers(
+            calls.into_inner(),
+            self.shared.stop.clone().cancelled_owned(),
+            move |call| service.clone().bind_all(call),
+        );
+        Ok(Response::new(answers))
     }
 
     async fn fetch(&self, call: Request<v1::FetchCall>) -> Result<Response<v1::FetchAnswer>, Status> {
@@ -188,6 +175,33 @@ impl Service {
         Ok(v1::PublishAnswer {
             incarnation: life.0,
             slots,
+        })
+    }
+
+    async fn bind_all(self, call: v1::BindCall) -> Result<v1::BindAnswer, Status> {
+        let from = caller(call.header.as_ref(), &self.shared)?;
+        bounded(call.binds.len())?;
+        let incarnation = self.shared.lease.node().incarnation.0;
+        self.shared.metrics.bound(call.binds.len());
+        let deadline = Instant::now() + BIND_DEADLINE;
+        let asked: Vec<_> = call
+            .binds
+            .into_iter()
+            .map(|bind| self.ask_bind(&from, bind))
+            .collect();
+        let mut outcomes = Vec::with_capacity(asked.len());
+        for waiting in asked {
+            outcomes.push(match waiting {
+                Ok(outcome) => match timeout_at(deadline, outcome).await {
+                    Ok(Ok(outcome)) => outcome,
+                    Ok(Err(_)) | Err(_) => unbound(BindStatus::Overloaded),
+                },
+                Err(outcome) => outcome,
+            });
+        }
+        Ok(v1::BindAnswer {
+            incarnation,
+            outcomes,
         })
     }
 

@@ -151,24 +151,8 @@ impl Owner {
             slots: answers,
         })
     }
-}
 
-#[tonic::async_trait]
-impl TopicServer for Owner {
-    type PublishStream = Answers<v1::PublishAnswer>;
-
-    async fn publish(
-        &self,
-        calls: Request<Streaming<v1::PublishCall>>,
-    ) -> Result<Response<Self::PublishStream>, Status> {
-        let owner = self.clone();
-        let answer = move |call| owner.clone().take(call);
-        let answers = answers(calls.into_inner(), std::future::pending(), answer);
-        Ok(Response::new(answers))
-    }
-
-    async fn bind(&self, call: Request<v1::BindCall>) -> Result<Response<v1::BindAnswer>, Status> {
-        let call = call.into_inner();
+    fn bind_all(&self, call: v1::BindCall) -> v1::BindAnswer {
         let theirs = call.header.unwrap();
         assert_eq!(theirs.to_incarnation, self.incarnation);
         *self.header.lock().unwrap() = Some(v1::CallHeader {
@@ -200,10 +184,37 @@ impl TopicServer for Owner {
             }
         };
         let outcomes = call.binds.into_iter().map(outcome).collect();
-        Ok(Response::new(v1::BindAnswer {
+        v1::BindAnswer {
             incarnation: self.incarnation,
             outcomes,
-        }))
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl TopicServer for Owner {
+    type PublishStream = Answers<v1::PublishAnswer>;
+
+    async fn publish(
+        &self,
+        calls: Request<Streaming<v1::PublishCall>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let owner = self.clone();
+        let answer = move |call| owner.clone().take(call);
+        let answers = answers(calls.into_inner(), std::future::pending(), answer);
+        Ok(Response::new(answers))
+    }
+
+    type BindStream = Answers<v1::BindAnswer>;
+
+    async fn bind(
+        &self,
+        calls: Request<Streaming<v1::BindCall>>,
+    ) -> Result<Response<Self::BindStream>, Status> {
+        let owner = self.clone();
+        let answer = move |call| std::future::ready(Ok(owner.bind_all(call)));
+        let answers = answers(calls.into_inner(), std::future::pending(), answer);
+        Ok(Response::new(answers))
     }
 
     async fn fetch(&self, call: Request<v1::FetchCall>) -> Result<Response<v1::FetchAnswer>, Status> {

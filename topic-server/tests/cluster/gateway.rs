@@ -251,9 +251,10 @@ impl Gateway {
                     header: Some(self.header(topic).await),
                     binds: vec![bind],
                 };
-                match self.client(topic).await.bind(call).await {
-                    Ok(answer) => {
-                        let outcome = answer.into_inner().outcomes.remove(0);
+                let mut owner = self.client(topic).await;
+                match Calls::default().call(call, |calls| owner.bind(calls)).await {
+                    Ok(mut answer) => {
+                        let outcome = answer.outcomes.remove(0);
                         if !matches!(
                             outcome.status(),
                             v1::BindStatus::NotOwner | v1::BindStatus::Sealed

@@ -105,3 +105,166 @@ where
         Some((answered, goes_on.then_some((calls, stop, answer))))
     }))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+    use tonic::transport::Channel;
+    use tonic::{Code, Request};
+
+    use super::*;
+    use crate::accept::{Acceptor, listen};
+    use crate::grpc;
+    use crate::v1::gateway_client::GatewayClient;
+    use crate::v1::gateway_server::{Gateway, GatewayServer};
+    use crate::v1::{
+        CallHeader, DeliverAnswer, DeliverCall, ListConnectionsReply, ListConnectionsRequest,
+        ServerPublishReply, ServerPublishRequest,
+    };
+
+    /// Has no answer to this one, ever.
+    const SILENT: u64 = 1;
+    /// Refuses this one.
+    const REFUSED: u64 = 2;
+
+    /// Answers with the number it is called with.
+    struct Echo {
+        streams: Arc<AtomicUsize>,
+    }
+
+    #[tonic::async_trait]
+    impl Gateway for Echo {
+        type DeliverStream = Answers<DeliverAnswer>;
+
+        async fn deliver(
+            &self,
+            calls: Request<Streaming<DeliverCall>>,
+        ) -> Result<Response<Self::DeliverStream>, Status> {
+            self.streams.fetch_add(1, Ordering::SeqCst);
+            let answer = async |call: DeliverCall| match number(&call) {
+                SILENT => std::future::pending().await,
+                REFUSED => Err(Status::failed_precondition("not this one")),
+                incarnation => Ok(DeliverAnswer {
+                    incarnation,
+                    ..DeliverAnswer::default()
+                }),
+            };
+            let answer = move |call| Box::pin(answer(call)) as Pin<Box<dyn Future<Output = _> + Send>>;
+            Ok(Response::new(answers(
+                calls.into_inner(),
+                std::future::pending(),
+                answer,
+            )))
+        }
+
+        async fn server_publish(
+            &self,
+            _: Request<ServerPublishRequest>,
+        ) -> Result<Response<ServerPublishReply>, Status> {
+            Err(Status::unimplemented("nobody asks"))
+        }
+
+        async fn list_connections(
+            &self,
+            _: Request<ListConnectionsRequest>,
+        ) -> Result<Response<ListConnectionsReply>, Status> {
+            Err(Status::unimplemented("nobody asks"))
+        }
+    }
+
+    fn number(call: &DeliverCall) -> u64 {
+        call.header.as_ref().unwrap().to_incarnation
+    }
+
+    struct World {
+        calls: Calls<DeliverCall, DeliverAnswer>,
+        client: GatewayClient<Channel>,
+        streams: Arc<AtomicUsize>,
+        _stop: oneshot::Sender<()>,
+    }
+
+    impl World {
+        fn start() -> World {
+            let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let (stop, stopped) = oneshot::channel::<()>();
+            let streams = Arc::<AtomicUsize>::default();
+            let echo = Echo {
+                streams: Arc::clone(&streams),
+            };
+            let incoming = Acceptor::new(listener).into_stream();
+            let stopped = async { drop(stopped.await) };
+            let service = GatewayServer::new(echo);
+            let server = async move {
+                // It ends with the test, whatever that leaves open.
+                let served = grpc::server().serve_with_incoming(service, incoming);
+                tokio::select! {
+                    served = served => served.unwrap(),
+                    () = stopped => {}
+                }
+            };
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.unwrap().block_on(server);
+            });
+            World {
+                calls: Calls::default(),
+                client: GatewayClient::new(grpc::channel(&address).unwrap()),
+                streams,
+                _stop: stop,
+            }
+        }
+
+        async fn call(&mut self, to_incarnation: u64) -> Result<u64, Status> {
+            let header = Some(CallHeader {
+                to_incarnation,
+                ..CallHeader::default()
+            });
+            let call = DeliverCall {
+                header,
+                entries: Vec::new(),
+            };
+            let answer = self.calls.call(call, |calls| self.client.deliver(calls)).await?;
+            Ok(answer.incarnation)
+        }
+
+        fn streams(&self) -> usize {
+            self.streams.load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test]
+    async fn many_calls_share_a_stream_and_each_gets_its_own_answer() {
+        let mut world = World::start();
+        for number in 10..100 {
+            assert_eq!(world.call(number).await.unwrap(), number);
+        }
+        assert_eq!(world.streams(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_answer_to_a_call_that_was_given_up_is_never_that_of_the_next() {
+        let mut world = World::start();
+        assert_eq!(world.call(10).await.unwrap(), 10);
+        let given_up = tokio::time::timeout(Duration::from_millis(50), world.call(SILENT)).await;
+        assert!(given_up.is_err());
+        assert_eq!(world.call(11).await.unwrap(), 11);
+        assert_eq!(world.streams(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_refused_ends_its_stream_and_the_next_makes_another() {
+        let mut world = World::start();
+        assert_eq!(
+            world.call(REFUSED).await.unwrap_err().code(),
+            Code::FailedPrecondition
+        );
+        assert_eq!(world.call(10).await.unwrap(), 10);
+        assert_eq!(world.streams(), 2);
+    }
+}

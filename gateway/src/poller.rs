@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use ringcast_proto::{Millis, SessionId};
@@ -157,21 +158,25 @@ impl Polling {
                 () = self.mail.posted.notified() => {}
                 // A closing handshake takes too long.
                 () = until(deadline) => {}
-                // Something happened to sockets.
-                ready = self.sockets.readable_mut() => match ready {
-                    Ok(mut ready) => {
-                        let polled = ready.get_inner_mut().poll(&mut events, Some(Duration::ZERO));
-                        if polled.is_ok() && events.iter().count() < EVENTS_LEN {
-                            ready.clear_ready();
-                        }
-                    }
-                    // The runtime is gone.
-                    Err(_) => return,
-                },
+                // Something happened to sockets, unless the runtime is gone.
+                ready = self.sockets.readable() => if ready.is_err() { return },
                 // There is more to read.
                 () = tokio::task::yield_now(), if !self.again.is_empty() => {}
             }
+            // Whatever it was: clients that are woken all the time should not keep the others from being heard.
+            self.poll(&mut events);
             self.turn(&mut events).await;
+        }
+    }
+
+    /// What happened to sockets, if anything did.
+    fn poll(&mut self, events: &mut Events) {
+        let Some(Ok(mut ready)) = self.sockets.readable_mut().now_or_never() else {
+            return;
+        };
+        let polled = ready.get_inner_mut().poll(events, Some(Duration::ZERO));
+        if polled.is_ok() && events.iter().count() < EVENTS_LEN {
+            ready.clear_ready();
         }
     }
 

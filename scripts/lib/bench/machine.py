@@ -46,7 +46,8 @@ def describe(binary):
         "CPU": cpu_model(),
         "cores": str(os.cpu_count()),
         "memory": memory,
-        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        # Without what a distribution or a host has put behind the version.
+        "kernel": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "commit": commit,
         "binary": f"{name}, SHA-256 {digest}...",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -193,11 +193,7 @@ impl Polling {
             self.begin(reader).await;
         }
         for token in woken {
-            let woken = Happened {
-                woken: true,
-                ..Happened::default()
-            };
-            self.happened(token, woken).await;
+            self.happened(token, Happened::WOKEN).await;
         }
         for event in events.iter() {
             let happened = Happened {
@@ -230,8 +226,8 @@ impl Polling {
         );
         self.readers.insert(token, Box::new(reader));
         match registered {
-            // What came with the handshake is there already.
-            Ok(()) => self.happened(token, Happened::default()).await,
+            // What came with the handshake is there already; and what the hub wanted before this was here to be woken.
+            Ok(()) => self.happened(token, Happened::WOKEN).await,
             Err(error) => {
                 tracing::warn!(%session, %error, "connection dropped: its socket cannot be polled");
                 self.readers.remove(&token);

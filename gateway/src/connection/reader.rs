@@ -90,6 +90,16 @@ pub(crate) struct Happened {
     pub(crate) woken: bool,
 }
 
+impl Happened {
+    /// Nothing, but that the hub has something for it.
+    pub(crate) const WOKEN: Happened = Happened {
+        readable: false,
+        writable: false,
+        ended: false,
+        woken: true,
+    };
+}
+
 /// Where what is read goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Desk {

@@ -115,8 +115,8 @@ impl State {
                 () = until(deadline) => {}
                 // Something happened.
                 _ = inbox.recv_many(&mut waiting, BATCH_LEN), if self.writes.may_wait(clock::now()) => {}
-                // There is something to write.
-                () = std::future::ready(()), if !self.writes.is_empty() => {}
+                // There is something to write, and this is no time to rest.
+                () = self.writes.rest(), if !self.writes.is_empty() => {}
             }
             let now = clock::now();
             for command in waiting.drain(..) {

@@ -10,6 +10,7 @@ mod pacing;
 mod publish_ids;
 mod publishes;
 mod retire;
+mod storm;
 mod targets;
 mod world;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringcast_gateway_core::gateway::{CallFailed, CallId};
-use ringcast_proto::grpc::{self, CALL_DEADLINE, Calls, MESSAGE_BYTES_MAX};
+use ringcast_proto::grpc::{self, CALL_DEADLINE, Calls, LaneClient, MESSAGE_BYTES_MAX};
 use ringcast_proto::v1::topic_server_client::TopicServerClient;
 use ringcast_proto::{Incarnation, NodeRef, v1};
 use ringcast_ring::SlotTable;
@@ -50,12 +50,15 @@ struct Lines {
 struct Ready {
     header: v1::CallHeader,
     client: TopicServerClient<Channel>,
+    /// For what goes over `lines` with numbers for topics.
+    streams: LaneClient,
     lines: Arc<Lines>,
 }
 
 struct Lane {
     address: String,
     client: TopicServerClient<Channel>,
+    streams: LaneClient,
     lines: Arc<Lines>,
     /// Ends the greeting with the lane.
     gone: CancellationToken,
@@ -128,6 +131,7 @@ impl Lanes {
                     header,
                     client,
                     lines,
+                    ..
                 }) => {
                     let header = Some(header);
                     bind(v1::BindCall { header, binds }, client, &lines).await
@@ -146,12 +150,13 @@ impl Lanes {
                 Err(failed) => Err(failed),
                 Ok(Ready {
                     header,
-                    client,
+                    streams,
                     lines,
+                    ..
                 }) => {
                     let header = Some(header);
                     let left_at = tokio::time::Instant::now();
-                    let answered = publish(v1::PublishCall { header, slots }, client, &lines).await;
+                    let answered = publish(v1::PublishCall { header, slots }, streams, &lines).await;
                     if answered.is_ok() {
                         metrics.published(left_at.elapsed());
                     }
@@ -194,6 +199,7 @@ impl Lanes {
         Ok(Ready {
             header,
             client: lane.client.clone(),
+            streams: lane.streams.clone(),
             lines: Arc::clone(&lane.lines),
         })
     }
@@ -206,6 +212,7 @@ impl Lanes {
                 return;
             }
         };
+        let streams = LaneClient::new(channel.clone());
         let client = TopicServerClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -219,6 +226,7 @@ impl Lanes {
             Lane {
                 address: address.to_owned(),
                 client,
+                streams,
                 lines: Arc::default(),
                 gone,
             },
@@ -269,12 +277,12 @@ async fn bind(
 
 async fn publish(
     call: v1::PublishCall,
-    mut client: TopicServerClient<Channel>,
+    mut streams: LaneClient,
     lines: &Lines,
 ) -> Result<v1::PublishAnswer, CallFailed> {
     in_time(async {
         let mut publishes = lines.publishes.lock().await;
-        publishes.call(call, |calls| client.publish(calls)).await
+        publishes.call(call, |calls| streams.publish(calls)).await
     })
     .await
 }

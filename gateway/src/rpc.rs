@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringcast_gateway_core::gateway::ServerPublish;
 use ringcast_gateway_core::phoenix::{Json, Payload, is_object, json_payload};
-use ringcast_proto::grpc::{self, Answers};
+use ringcast_proto::grpc::{self, Answers, TopicIds};
 use ringcast_proto::v1::gateway_server::{Gateway, GatewayServer};
 use ringcast_proto::{Topic, v1};
 use tokio_util::sync::CancellationToken;
@@ -51,10 +51,18 @@ impl Gateway for Service {
         calls: Request<Streaming<v1::DeliverCall>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let (cluster, hub) = (Arc::clone(&self.cluster), self.hub.clone());
+        let mut topic_ids = TopicIds::default();
         let answers = grpc::answers(
             calls.into_inner(),
             self.stop.clone().cancelled_owned(),
-            move |call| deliver(Arc::clone(&cluster), hub.clone(), call),
+            move |mut call| {
+                let resolved = topic_ids.resolve(&mut call);
+                let (cluster, hub) = (Arc::clone(&cluster), hub.clone());
+                async move {
+                    resolved.map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
+                    deliver(cluster, hub, call).await
+                }
+            },
         );
         Ok(Response::new(answers))
     }

@@ -79,7 +79,7 @@ impl<C> Stream for Outgoing<C> {
 pub fn answers<C, A, F>(
     calls: Streaming<C>,
     stop: impl Future<Output = ()> + Send + 'static,
-    answer: impl Fn(C) -> F + Send + 'static,
+    answer: impl FnMut(C) -> F + Send + 'static,
 ) -> Answers<A>
 where
     C: Send + 'static,
@@ -88,7 +88,7 @@ where
 {
     let begun = Some((calls, Box::pin(stop), answer));
     Box::pin(futures_util::stream::unfold(begun, |state| async {
-        let (mut calls, mut stop, answer) = state?;
+        let (mut calls, mut stop, mut answer) = state?;
         let call = tokio::select! {
             biased;
             // A stream that waits for calls would keep the server from ending.

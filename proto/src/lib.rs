@@ -9,12 +9,16 @@ pub mod accept;
 #[cfg(feature = "grpc")]
 mod calls;
 #[cfg(feature = "grpc")]
+mod codec;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 mod id;
 mod pattern;
 pub mod record;
 mod small_map;
 mod time;
+#[cfg(feature = "grpc")]
+mod topic_ids;
 
 pub use id::{
     Epoch, Error as IdError, Incarnation, NodeId, NodeRef, Offset, OwnerEpoch, SessionId, Slot, Topic,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use ringcast_proto::grpc::{Answers, answers};
+use ringcast_proto::grpc::{Answers, TopicIds, answers};
 use ringcast_proto::v1::publish_outcome::Outcome;
 use ringcast_proto::v1::topic_server_server::TopicServer;
 use ringcast_proto::v1::{self, BindOutcome, BindStatus, SlotPublishAnswer, SlotStatus};
@@ -53,11 +53,18 @@ impl TopicServer for Service {
         &self,
         calls: Request<Streaming<v1::PublishCall>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        let service = self.clone();
+        let (service, mut topic_ids) = (self.clone(), TopicIds::default());
         let answers = answers(
             calls.into_inner(),
             self.shared.stop.clone().cancelled_owned(),
-            move |call| service.clone().publish_all(call),
+            move |mut call| {
+                let resolved = topic_ids.resolve(&mut call);
+                let service = service.clone();
+                async move {
+                    resolved.map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
+                    service.publish_all(call).await
+                }
+            },
         );
         Ok(Response::new(answers))
     }

@@ -3,15 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, Calls, MESSAGE_BYTES_MAX};
-use ringcast_proto::v1::gateway_client::GatewayClient;
+use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, Calls, LaneClient, SharedCall};
 use ringcast_proto::{NodeRef, Slot, v1};
 use ringcast_topic_server_core::Input;
 use ringcast_topic_server_core::lane::{Answered, Exception, Full, Lane, Says};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tracing::Instrument as _;
 
 use crate::header;
@@ -70,9 +68,9 @@ impl Timed {
     }
 
     /// The call to make, and how long the oldest entry waited if it is made for the first time.
-    fn next_call(&mut self) -> (Option<Vec<v1::DeliverEntry>>, Option<Duration>) {
+    fn next_call(&mut self) -> (Option<Arc<Vec<v1::DeliverEntry>>>, Option<Duration>) {
         let before = self.lane.waiting_bytes();
-        let entries = self.lane.next_call().map(<[_]>::to_vec);
+        let entries = self.lane.next_call();
         let after = self.lane.waiting_bytes();
         let wait = if after < before {
             self.waits.left(before, after, Instant::now())
@@ -108,9 +106,7 @@ pub(crate) fn start(
     });
     let task = Task {
         gateway: gateway.clone(),
-        client: GatewayClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        client: LaneClient::new(channel),
         calls: Calls::default(),
         inner: inner.clone(),
         shared: shared.clone(),
@@ -125,8 +121,8 @@ pub(crate) fn start(
 
 struct Task {
     gateway: NodeRef,
-    client: GatewayClient<Channel>,
-    calls: Calls<v1::DeliverCall, v1::DeliverAnswer>,
+    client: LaneClient,
+    calls: Calls<SharedCall, v1::DeliverAnswer>,
     inner: Arc<Inner>,
     shared: Arc<Shared>,
 }
@@ -168,7 +164,7 @@ impl Task {
         }
     }
 
-    fn next_call(&self) -> Option<Vec<v1::DeliverEntry>> {
+    fn next_call(&self) -> Option<Arc<Vec<v1::DeliverEntry>>> {
         let (entries, wait) = self.inner.lane().next_call();
         if let Some(wait) = wait {
             self.inner.metrics.waited(wait);
@@ -177,12 +173,12 @@ impl Task {
     }
 
     /// One call. Without an answer its outcome is unknown.
-    async fn deliver(&mut self, entries: Vec<v1::DeliverEntry>) -> Result<v1::DeliverAnswer, String> {
+    async fn deliver(&mut self, entries: Arc<Vec<v1::DeliverEntry>>) -> Result<v1::DeliverAnswer, String> {
         let carrying = entries.iter().filter(|entry| publications(entry) > 0).count();
         let publications = entries.iter().map(publications).sum();
         self.inner.metrics.call(entries.len(), carrying, publications);
-        let call = v1::DeliverCall {
-            header: Some(header::to(&self.gateway, &self.shared)),
+        let call = SharedCall {
+            header: header::to(&self.gateway, &self.shared),
             entries,
         };
         let answer = self.calls.call(call, |calls| self.client.deliver(calls));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use ringcast_proto::grpc::{Answers, Calls, answers};
+use ringcast_proto::grpc::{Answers, Calls, TopicIds, answers};
 use ringcast_proto::v1;
 use ringcast_proto::v1::gateway_client::GatewayClient;
 use ringcast_proto::v1::publish_outcome::Outcome;
@@ -199,8 +199,15 @@ impl TopicServer for Owner {
         &self,
         calls: Request<Streaming<v1::PublishCall>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        let owner = self.clone();
-        let answer = move |call| owner.clone().take(call);
+        let (owner, mut topic_ids) = (self.clone(), TopicIds::default());
+        let answer = move |mut call| {
+            let resolved = topic_ids.resolve(&mut call);
+            let owner = owner.clone();
+            async move {
+                resolved.map_err(|unknown| Status::invalid_argument(unknown.to_string()))?;
+                owner.take(call).await
+            }
+        };
         let answers = answers(calls.into_inner(), std::future::pending(), answer);
         Ok(Response::new(answers))
     }

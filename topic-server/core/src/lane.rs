@@ -8,6 +8,7 @@
 //! Leaves out: making calls, back-off, deadlines (the shell).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ringcast_proto::v1::{DeliverAnswer, DeliverEntry, DeliverException, DeliverStatus};
@@ -88,7 +89,8 @@ pub struct Lane {
     left: u64,
     /// Where the newest waiting entry of a topic stands, counted from the lane's beginning.
     newest: BTreeMap<Bytes, u64>,
-    out: Vec<DeliverEntry>,
+    /// Shared with the call that is on its way.
+    out: Arc<Vec<DeliverEntry>>,
     /// Refused since it was full. All they bring is refused, so that no slot's entries overtake each other.
     refused: BTreeSet<Slot>,
 }
@@ -103,7 +105,7 @@ impl Lane {
             waiting_bytes: 0,
             left: 0,
             newest: BTreeMap::new(),
-            out: Vec::new(),
+            out: Arc::default(),
             refused: BTreeSet::new(),
         }
     }
@@ -142,20 +144,20 @@ impl Lane {
     }
 
     /// The call to make: the one that has no answer yet, or else the next batch of what waits. None when nothing does.
-    pub fn next_call(&mut self) -> Option<&[DeliverEntry]> {
+    pub fn next_call(&mut self) -> Option<Arc<Vec<DeliverEntry>>> {
         if self.out.is_empty() {
-            let mut bytes = 0;
+            let (mut out, mut bytes) = (Vec::new(), 0);
             while let Some(next) = self.waiting.front() {
                 bytes += next.bytes;
-                let full =
-                    self.out.len() >= self.limits.call_entries_max || bytes > self.limits.call_bytes_max;
-                if full && !self.out.is_empty() {
+                let full = out.len() >= self.limits.call_entries_max || bytes > self.limits.call_bytes_max;
+                if full && !out.is_empty() {
                     break;
                 }
-                self.take_front();
+                out.extend(self.take_front());
             }
+            self.out = Arc::new(out);
         }
-        (!self.out.is_empty()).then_some(&self.out[..])
+        (!self.out.is_empty()).then(|| Arc::clone(&self.out))
     }
 
     fn append(&mut self, waiting: Waiting) {
@@ -165,22 +167,22 @@ impl Lane {
         self.waiting.push_back(waiting);
     }
 
-    fn take_front(&mut self) {
-        let Some(Waiting { entry, bytes }) = self.waiting.pop_front() else {
-            return;
-        };
+    fn take_front(&mut self) -> Option<DeliverEntry> {
+        let Waiting { entry, bytes } = self.waiting.pop_front()?;
         self.waiting_bytes -= bytes;
         if self.newest.get(&entry.topic) == Some(&self.left) {
             self.newest.remove(&entry.topic);
         }
         self.left += 1;
-        self.out.push(entry);
+        Some(entry)
     }
 
     /// The call got no answer in time, and may have arrived all the same. It is made again, but for what has no offset, which
     /// comes at most once. Slots that were refused, and may try again.
     pub fn unanswered(&mut self) -> Vec<Slot> {
-        self.out.retain(|entry| entry.unsequenced.is_empty());
+        if self.out.iter().any(|entry| !entry.unsequenced.is_empty()) {
+            Arc::make_mut(&mut self.out).retain(|entry| entry.unsequenced.is_empty());
+        }
         self.room()
     }
 
@@ -331,8 +333,9 @@ mod tests {
     }
 
     fn call(lane: &mut Lane) -> Vec<(Bytes, u64, usize)> {
-        let entries = lane.next_call().unwrap_or_default().iter();
+        let entries = lane.next_call().unwrap_or_default();
         entries
+            .iter()
             .map(|entry| (entry.topic.clone(), entry.prev_offset, entry.publications.len()))
             .collect()
     }
@@ -386,8 +389,9 @@ mod tests {
         lane.push(unsequenced(1)).unwrap();
         lane.push(entry("a", 1, 1)).unwrap();
         lane.push(entry("a", 2, 1)).unwrap();
-        let entries = lane.next_call().unwrap_or_default().iter();
+        let entries = lane.next_call().unwrap_or_default();
         let kinds: Vec<(usize, usize)> = entries
+            .iter()
             .map(|entry| (entry.publications.len(), entry.unsequenced.len()))
             .collect();
         assert_eq!(kinds, [(1, 0), (0, 2), (2, 0)]);
@@ -402,9 +406,12 @@ mod tests {
             publication: fleeting.publications.pop(),
             to: Vec::new(),
         }];
-        let topics = |call: Option<&[DeliverEntry]>| {
-            let entries = call.unwrap_or_default().iter();
-            entries.map(|entry| entry.topic.clone()).collect::<Vec<_>>()
+        let topics = |call: Option<Arc<Vec<DeliverEntry>>>| {
+            let entries = call.unwrap_or_default();
+            entries
+                .iter()
+                .map(|entry| entry.topic.clone())
+                .collect::<Vec<_>>()
         };
         let mut lane = Lane::new(Limits::default());
         lane.push(entry("a", 0, 1)).unwrap();

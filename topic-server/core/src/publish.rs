@@ -193,6 +193,7 @@ fn check(publish: v1::Publish, limits: &Limits) -> Result<Checked, Refusal> {
     let v1::Publish {
         number,
         topic: _,
+        topic_id: _,
         event,
         payload,
         session,

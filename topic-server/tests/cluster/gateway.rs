@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringcast_proto::grpc::{self, Answers, Calls};
+use ringcast_proto::grpc::{self, Answers, Calls, TopicIds};
 use ringcast_proto::record::{NodeRecord, Role};
 use ringcast_proto::v1::gateway_server::{Gateway as Service, GatewayServer};
 use ringcast_proto::v1::publish_outcome::Outcome;
@@ -84,7 +84,12 @@ impl Service for Deliveries {
         calls: Request<Streaming<v1::DeliverCall>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let deliveries = self.clone();
-        let answer = move |call| std::future::ready(Ok(deliveries.take(call)));
+        let mut topic_ids = TopicIds::default();
+        let answer = move |mut call| {
+            let resolved = topic_ids.resolve(&mut call);
+            let answer = resolved.map(|()| deliveries.take(call));
+            std::future::ready(answer.map_err(|unknown| Status::invalid_argument(unknown.to_string())))
+        };
         let answers = grpc::answers(calls.into_inner(), std::future::pending(), answer);
         Ok(Response::new(answers))
     }

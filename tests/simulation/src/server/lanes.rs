@@ -90,13 +90,13 @@ impl Server {
         else {
             return;
         };
-        let Some(entries) = task.lane.next_call().map(<[_]>::to_vec) else {
+        let Some(entries) = task.lane.next_call() else {
             return;
         };
         task.state = State::Calling;
         let request = Request::Deliver(v1::DeliverCall {
             header: Some(header),
-            entries,
+            entries: entries.to_vec(),
         });
         let (peer, pending) = (task.peer, Pending::Deliver(gateway.clone()));
         self.base.call(env, peer, request, pending, CALL_DEADLINE);

@@ -305,7 +305,7 @@ impl World {
 
     /// Whether there was anything to call about.
     pub(crate) fn call(&mut self, to: usize, answer_lost: bool) -> bool {
-        let Some(entries) = self.lanes[to].next_call().map(<[_]>::to_vec) else {
+        let Some(entries) = self.lanes[to].next_call() else {
             return false;
         };
         assert!(!entries.is_empty() && entries.len() <= self.limits.call_entries_max);
@@ -314,10 +314,10 @@ impl World {
             for _ in self.lanes[to].unanswered() {
                 self.apply(Input::LaneRoom(gateway(to)));
             }
-            let mut again = entries;
+            let mut again = entries.to_vec();
             again.retain(|entry| entry.unsequenced.is_empty());
             if !again.is_empty() {
-                assert_eq!(self.lanes[to].next_call().unwrap(), again, "repeated as it was");
+                assert_eq!(*self.lanes[to].next_call().unwrap(), again, "repeated as it was");
             }
             return true;
         }

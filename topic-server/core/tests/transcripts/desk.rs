@@ -308,6 +308,7 @@ impl Desk {
             subject: bytes(subject),
             ephemeral: at("ephemeral").is_some(),
             binary: at("binary").is_some(),
+            topic_id: 0,
         };
         let owner_epoch = OwnerEpoch(after("knowing", 1).map_or(0, |epoch| epoch.parse().unwrap()));
         let publishes = payloads.enumerate().map(publish).collect();

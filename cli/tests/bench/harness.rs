@@ -2,9 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// For a node to be ready, on a machine that is busy.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A process, killed when dropped.
 pub(crate) struct Process(pub(crate) Child);
@@ -79,12 +83,13 @@ impl Dev {
         let stderr = child.stderr.take().unwrap();
         let process = Process(child);
         let mut lines = BufReader::new(stderr).lines().map(|line| line.unwrap());
-        let registered: Value = lines
-            .find(|line| line.contains("gateway registered"))
+        let started: Value = lines
+            .find(|line| line.contains("gateway started"))
             .map(|line| serde_json::from_str(&line).unwrap())
             .unwrap();
         std::thread::spawn(move || lines.for_each(drop)); // else it waits for someone to read its log
-        let listen = registered["listen"].as_str().unwrap();
+        let listen = started["listen"].as_str().unwrap();
+        wait_ready(started["admin"].as_str().unwrap());
         (process, format!("ws://{listen}"))
     }
 
@@ -149,6 +154,23 @@ impl Running {
             report: serde_json::from_str(&answer).unwrap_or(Value::Null),
             said: self.said,
         }
+    }
+}
+
+/// A gateway that has not read the ring yet refuses joins.
+fn wait_ready(admin: &str) {
+    let deadline = Instant::now() + READY_DEADLINE;
+    let ready = || {
+        ringcast()
+            .args(["health", admin])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    while !ready() {
+        assert!(Instant::now() < deadline, "{admin} is not ready");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -198,9 +198,9 @@ class Apart(Cluster):
         "ringcast gateway --id gw-N --store URL --limits-profile bench                                  # N: 1, 2",
     ]
 
-    def __init__(self, binary, topic_servers=2, gateways=2):
+    def __init__(self, binary, topic_servers=2, gateways=2, slots=None):
         super().__init__(binary)
-        self.topic_servers, self.gateways = topic_servers, gateways
+        self.topic_servers, self.gateways, self.slots = topic_servers, gateways, slots
 
     def start(self):
         store, admin = PORT.take(), PORT.take()
@@ -210,9 +210,13 @@ class Apart(Cluster):
             "coordinator", "coordinator", "--listen", store, "--data-dir", data, "--admin-listen", admin
         )
         coordinator.wait_ready(admin)
-        common = ["--store", f"http://{store}", "--limits-profile", "bench"]
+        self.store = f"http://{store}"
+        common = ["--store", self.store, "--limits-profile", "bench"]
+        born = ["--expect-topic-servers", str(self.topic_servers)]
+        if self.slots:
+            born += ["--slots", str(self.slots)]
         for number in range(1, self.topic_servers + 1):
-            self.node(f"ts-{number}", "topic-server", *common, "--expect-topic-servers", str(self.topic_servers))
+            self.node(f"ts-{number}", "topic-server", *common, *born)
         for number in range(1, self.gateways + 1):
             listen = PORT.take()
             self.urls.append(f"ws://{listen}")
@@ -251,6 +255,17 @@ def bench(cluster, args, urls=None, timeout_s=600):
     if not answer:
         raise Failed(f"{' '.join(args)}: {said.decode(errors='replace').strip()}")
     return json.loads(answer)
+
+
+def command(cluster, *args, timeout_s=120):
+    """What `ringcast` says to an operator."""
+    words = [cluster.binary, *args, "--store", cluster.store, "-o", "json"]
+    ended = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, env=environment(), timeout=timeout_s, check=False
+    )
+    if ended.returncode != 0:
+        raise Failed(f"{' '.join(args)}: {ended.stderr.decode(errors='replace').strip()}")
+    return json.loads(ended.stdout)
 
 
 def die_orderly():

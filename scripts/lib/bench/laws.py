@@ -4,14 +4,16 @@ Invariant: each point has a cluster of its own. Where counts are compared, publi
 batch with another; where processor time is, they come at a rate that fills batches.
 """
 
+import json
 import statistics
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import bars
 import traffic
 from bars import say
-from clusters import Apart, Failed, bench
+from clusters import Apart, Failed, bench, command
 
 # So many a second are far longer apart than a publish takes.
 RATE = 20
@@ -144,6 +146,48 @@ def memory_of_history(binary, seconds, brief):
     }
 
 
+def move_of_topics(binary, topics, brief):
+    """Every topic with two publications of 128 bytes, all in one slot that goes to the other topic server."""
+    seconds = 2 if brief else 4
+    flags = {"topics": topics, "subscribers": 1, "publishers": max(16, topics // 100), "rate": topics * 2 // seconds}
+    return moved(binary, {**flags, "warmup": "0s", "duration": f"{seconds}s"})
+
+
+def move_of_history(binary, seconds, brief):
+    """1,000 topics, and ever more publications of 128 bytes kept, up to 300 each."""
+    flags = {"topics": 1000, "subscribers": 1, "publishers": 16, "warmup": "0s", "duration": f"{seconds}s"}
+    found = moved(binary, flags)
+    return {**found, "x": min(found.pop("publications"), 1000 * 300)}
+
+
+def moved(binary, flags):
+    with Apart(binary, 2, 1, slots=1) as cluster:
+        checked(bench(cluster, words("topics", flags)))
+        owner = command(cluster, "ring", "owner", "any")["owner"]
+        other = "ts-2" if owner == "ts-1" else "ts-1"
+        holds = cluster.metrics(next(process for process in cluster.of("ts-") if process.name == owner))
+        plan = command(cluster, "ring", "plan", "--pin", f"any={other}")["plan"]
+        done = command(cluster, "ring", "commit", plan)
+    if done["moves"] != 1 or holds["ringcast_topics"] < flags["topics"]:
+        raise Failed(f"{holds['ringcast_topics']} topics were to move, and it was done by {done}")
+    return {
+        "seconds": done["seconds"],
+        "pause_ms": done["longest_pause_ms"],
+        "history_bytes": holds["ringcast_history_bytes"],
+        "publications": holds["ringcast_publishes_total"],
+    }
+
+
+def lookup(_, nodes, brief):
+    """A unit bench: no cluster."""
+    words = ["cargo", "bench", "--quiet", "-p", "ringcast-ring", "--bench", "lookup", "--", str(nodes)]
+    ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if ended.returncode != 0:
+        raise Failed(f"{' '.join(words)}: {ended.stderr.decode(errors='replace').strip()}")
+    found = json.loads(ended.stdout)
+    return {name: found[name] for name in ("owner_ns", "walk_ns", "build_ms")}
+
+
 def throughput(binary, topic_servers, brief):
     flags = {"topics": 2000, "subscribers": 5, "publishers": 32, "warmup": "2s", "duration": "2s" if brief else "10s"}
     with Apart(binary, topic_servers, 2) as cluster:
@@ -252,6 +296,28 @@ LAWS = (
                 1,
             )
         ],
+    ),
+    Law(
+        "moves-topics", "Moving a slot, by topics", "topics in the slot", (100, 1000, 5000, 10_000), (20, 100), move_of_topics,
+        [
+            ("time", "seconds until done", {"seconds": "the plan"}, 1),
+            ("pause", "ms", {"pause_ms": "pause of the slot"}, 1),
+        ],
+    ),
+    Law(
+        "moves-history", "Moving a slot, by history", "publications kept in the slot, on 1,000 topics", (2, 5, 10, 20), (1, 2),
+        move_of_history,
+        [
+            ("time", "seconds until done", {"seconds": "the plan"}, 1),
+            ("pause", "ms", {"pause_ms": "pause of the slot"}, 1),
+        ],
+        varied="seconds of publishing",
+    ),
+    Law(
+        "lookup", "Look-ups (`cargo bench -p ringcast-ring --bench lookup`)", "topic servers", (1, 10, 100, 1000, 10_000), (1, 10),
+        lookup,
+        [("time", "ns", {"owner_ns": "a topic's owner", "walk_ns": "a slot's first node on the ring"}, 1)],
+        logarithmic=True,
     ),
 )  # fmt: skip
 

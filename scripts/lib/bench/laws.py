@@ -17,6 +17,8 @@ from clusters import Apart, Failed, bench, command
 
 # So many a second are far longer apart than a publish takes.
 RATE = 20
+# Long enough for the keep-alive of every connection, which is a second.
+QUIET_S = 5
 LOOKS_MAX = 10
 BUSY = {"topics": 200, "subscribers": 5, "publishers": 4, "rate": 2000, "warmup": "2s", "duration": "10s"}
 FLAT = 1.01
@@ -41,29 +43,42 @@ class Law:
 
 def counted(binary, gateways, with_members, subscribers, brief):
     """Counts and bytes of a publish on one topic, whose members are on the first gateways. It is looked at while publishes
-    go on, so that what members take to join and to leave is not among them."""
+    go on, so that what members take to join and to leave is not among them; nor is what goes between nodes by itself."""
     seconds = 3 if brief else 10
     flags = {"subscribers": subscribers, "rate": RATE, "warmup": "1s", "duration": f"{seconds}s"}
     with Apart(binary, 2, gateways) as cluster, ThreadPoolExecutor(1) as thread:
+        by_itself = bytes_by_itself(cluster)
         running = thread.submit(bench, cluster, words("fanout", flags), cluster.urls[:with_members])
         before = look(cluster, 3, running)
         after = look(cluster, 3 + RATE * seconds * 3 // 4, running)
         checked(running.result())
     publishes = after["publishes"] - before["publishes"]
+    after["bytes"] -= by_itself * (after["at"] - before["at"])
     of = {"calls": "deliver_calls", "entries": "deliver_entries", "publications": "deliver_publications", "bytes": "bytes"}
     return {name: (after[counter] - before[counter]) / publishes for name, counter in of.items()}
 
 
+def bytes_by_itself(cluster):
+    """A second, while nothing is published: connections say that they live."""
+    ports, began, before = rpc_ports(cluster), time.monotonic(), traffic.received(rpc_ports(cluster))
+    time.sleep(QUIET_S)
+    return (traffic.received(ports) - before) / (time.monotonic() - began)
+
+
+def rpc_ports(cluster):
+    return {int(address.rpartition(":")[2]) for address in cluster.rpc.values()}
+
+
 def look(cluster, publishes, running):
     """What was counted after so many publishes, and at a moment between two of them if the machine is fast enough for that."""
-    ports = {int(address.rpartition(":")[2]) for address in cluster.rpc.values()}
+    ports = rpc_ports(cluster)
     tries = 0
     while not running.done():
         before, total, after = sums(cluster), traffic.received(ports), sums(cluster)
         if after["publishes"] >= publishes:
             tries += 1
             if before == after or tries == LOOKS_MAX:
-                return {**after, "bytes": total}
+                return {**after, "bytes": total, "at": time.monotonic()}
         time.sleep(0.01)
     checked(running.result())
     raise Failed(f"{publishes} publishes were not seen")

@@ -2,6 +2,7 @@
 //!
 //! Leaves out: when calls are made (`calls`), and what the numbers mean (`topic_ids`).
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::BufMut;
@@ -17,7 +18,7 @@ use tonic_prost::ProstCodec;
 use crate::calls::Outgoing;
 use crate::grpc::MESSAGE_BYTES_MAX;
 use crate::topic_ids::Numbers;
-use crate::v1::{CallHeader, DeliverAnswer, DeliverCall, DeliverEntry, PublishAnswer, PublishCall};
+use crate::v1::{CallHeader, DeliverAnswer, DeliverEntry, PublishAnswer, PublishCall};
 
 /// A call of `Deliver`; whoever makes it keeps the entries until they are answered.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ impl LaneClient {
         &mut self,
         calls: Outgoing<SharedCall>,
     ) -> Result<Response<Streaming<DeliverAnswer>>, Status> {
-        self.open("/ringcast.v1.Gateway/Deliver", calls, DeliverCodec)
+        self.open::<DeliverEncoder, _>("/ringcast.v1.Gateway/Deliver", calls)
             .await
     }
 
@@ -63,61 +64,45 @@ impl LaneClient {
         &mut self,
         calls: Outgoing<PublishCall>,
     ) -> Result<Response<Streaming<PublishAnswer>>, Status> {
-        self.open("/ringcast.v1.TopicServer/Publish", calls, PublishCodec)
+        self.open::<PublishEncoder, _>("/ringcast.v1.TopicServer/Publish", calls)
             .await
     }
 
-    async fn open<C>(
+    async fn open<E, A>(
         &mut self,
         path: &'static str,
-        calls: Outgoing<C::Encode>,
-        codec: C,
-    ) -> Result<Response<Streaming<C::Decode>>, Status>
+        calls: Outgoing<E::Item>,
+    ) -> Result<Response<Streaming<A>>, Status>
     where
-        C: Codec<Encode: Send + Sync + 'static, Decode: Send + Sync + 'static> + Send + 'static,
+        E: Encoder<Item: Send + Sync + 'static, Error = Status> + Default + Send + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
     {
         let ready = self.0.ready().await;
         ready.map_err(|error| Status::unavailable(format!("no connection: {error}")))?;
-        let path = PathAndQuery::from_static(path);
+        let (path, codec) = (PathAndQuery::from_static(path), LaneCodec::<E, A>(PhantomData));
         self.0.streaming(Request::new(calls), path, codec).await
     }
 }
 
-/// Of one stream of `Deliver`.
-#[derive(Debug)]
-struct DeliverCodec;
+/// The codec of one stream: calls by an encoder that knows what the stream has spelled out, answers as prost has them.
+struct LaneCodec<E, A>(PhantomData<fn() -> (E, A)>);
 
-impl Codec for DeliverCodec {
-    type Encode = SharedCall;
-    type Decode = DeliverAnswer;
-    type Encoder = DeliverEncoder;
-    type Decoder = <ProstCodec<DeliverCall, DeliverAnswer> as Codec>::Decoder;
+impl<E, A> Codec for LaneCodec<E, A>
+where
+    E: Encoder<Item: Send + 'static, Error = Status> + Default + Send + 'static,
+    A: prost::Message + Default + Send + 'static,
+{
+    type Encode = E::Item;
+    type Decode = A;
+    type Encoder = E;
+    type Decoder = <ProstCodec<A, A> as Codec>::Decoder;
 
-    fn encoder(&mut self) -> DeliverEncoder {
-        DeliverEncoder::default()
+    fn encoder(&mut self) -> E {
+        E::default()
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<DeliverCall, DeliverAnswer>::default().decoder()
-    }
-}
-
-/// Of one stream of `Publish`.
-#[derive(Debug)]
-struct PublishCodec;
-
-impl Codec for PublishCodec {
-    type Encode = PublishCall;
-    type Decode = PublishAnswer;
-    type Encoder = PublishEncoder;
-    type Decoder = <ProstCodec<PublishCall, PublishAnswer> as Codec>::Decoder;
-
-    fn encoder(&mut self) -> PublishEncoder {
-        PublishEncoder::default()
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<PublishCall, PublishAnswer>::default().decoder()
+        ProstCodec::<A, A>::default().decoder()
     }
 }
 
@@ -215,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::topic_ids::TopicIds;
-    use crate::v1::{Gap, Publication, Target, UnsequencedPublication};
+    use crate::v1::{DeliverCall, Gap, Publication, Target, UnsequencedPublication};
 
     fn entry(topic: &str) -> DeliverEntry {
         let publication = |offset| Publication {

@@ -38,6 +38,9 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Most connections at a time; one more is refused with 503.
     pub connections_max: usize,
+    /// Parts that the connections are divided into, one at least: each is read by a task of its own, and where there is
+    /// more than one also written by one. As usual one for four cores, as the hub, the lanes and the runtime want the others.
+    pub shards: usize,
     /// Who may connect, and as whom.
     pub authenticate: Arc<dyn Authenticate>,
     /// When the gateway ends, the clients of a full one are let go over this time, so that they do not come back all at
@@ -65,6 +68,7 @@ impl Config {
             message_bytes_max: 64 * 1024,
             idle_timeout: Duration::from_secs(60),
             connections_max: 20_000,
+            shards: shards_default(),
             authenticate: Arc::new(Anonymous),
             drain: Duration::from_secs(5),
         }
@@ -78,4 +82,10 @@ impl Config {
             .max(Pace::new(self.drain, self.connections_max).answers())
             + END_REST
     }
+}
+
+fn shards_default() -> usize {
+    const CORES_PER_SHARD: usize = 4;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.div_ceil(CORES_PER_SHARD)
 }

@@ -311,7 +311,7 @@ pub(crate) mod tests {
         let metrics = Metrics::register(&metrics::NoopRecorder, &"gw-1".parse().unwrap());
         let (hub, _inbox) = crate::hub::mailbox();
         let desk = Desk { hub, metrics };
-        let (pollers, _polling) = poller::pollers(&desk).unwrap();
+        let (pollers, _polling) = poller::pollers(1, &desk).unwrap();
         let session = SessionId(1);
         let connection = Connection::new(session, Serializer::V2, stream, pollers.of(session).clone());
         (Arc::new(connection), client, desk)

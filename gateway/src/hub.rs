@@ -27,7 +27,7 @@ use handle::{Command, ServerPublished};
 pub(crate) use handle::{Hub, Inbox, mailbox};
 use leaving::Leaving;
 pub(crate) use leaving::Pace;
-use writes::Writes;
+pub(crate) use writes::{Writes, writes};
 
 /// Taken at once. Enough for a burst to become one batch, few enough for its answers to be prompt.
 const BATCH_LEN: usize = 512;
@@ -62,6 +62,7 @@ impl State {
         core: Gateway,
         lanes: Lanes,
         metrics: Arc<Metrics>,
+        writes: Writes,
         idle_timeout: Duration,
         pace: Pace,
     ) -> State {
@@ -77,7 +78,7 @@ impl State {
             pace,
             leaving: None,
             effects: Vec::new(),
-            writes: Writes::default(),
+            writes,
             told_slow: BTreeMap::new(),
         }
     }
@@ -115,8 +116,8 @@ impl State {
                 () = until(deadline) => {}
                 // Something happened.
                 _ = inbox.recv_many(&mut waiting, BATCH_LEN), if self.writes.may_wait(clock::now()) => {}
-                // There is something to write, and this is no time to rest.
-                () = self.writes.rest(), if !self.writes.is_empty() => {}
+                // There is something to write and this is no time to rest, or a writer has got on.
+                () = self.writes.wait() => {}
             }
             let now = clock::now();
             for command in waiting.drain(..) {

@@ -209,10 +209,12 @@ impl Gateway {
             limits: config.limits,
         };
         let pace = Pace::new(config.drain, config.connections_max);
+        let (writes, writing) = hub::writes(config.shards);
         let state = State::new(
             core::Gateway::new(core_config, entropy),
             lanes,
             metrics.clone(),
+            writes,
             config.idle_timeout,
             pace,
         );
@@ -222,6 +224,9 @@ impl Gateway {
                 .run(inbox, draining.clone(), let_go.clone(), ended.clone())
                 .in_current_span(),
         );
+        for writing in writing {
+            tasks.spawn(writing.run(ended.clone()).in_current_span());
+        }
         let follow = ring::follow(Arc::clone(&cluster), hub.clone());
         tasks.spawn(until(ended.clone(), follow).in_current_span());
         tasks.spawn(until(
@@ -239,7 +244,7 @@ impl Gateway {
             hub: hub.clone(),
             metrics: metrics.clone(),
         };
-        let (pollers, polling) = poller::pollers(&desk).map_err(RunError::Poll)?;
+        let (pollers, polling) = poller::pollers(config.shards, &desk).map_err(RunError::Poll)?;
         for polling in polling {
             tasks.spawn(polling.run(ended.clone()).in_current_span());
         }

@@ -29,9 +29,6 @@ const READ_BYTES: usize = 64 * 1024;
 /// Sockets of a turn.
 const EVENTS_LEN: usize = 512;
 
-/// The hub, the lanes and the runtime want the others.
-const CORES_PER_POLLER: usize = 4;
-
 /// A handle on a poller.
 #[derive(Debug, Clone)]
 pub(crate) struct Poller {
@@ -72,15 +69,12 @@ pub(crate) struct Polling {
     desk: Desk,
 }
 
-/// Pollers as the machine has use for them, and their tasks' ends. Inside a tokio runtime.
+/// So many pollers, one at least, and their tasks' ends. Inside a tokio runtime.
 ///
 /// # Errors
 /// What the system says where it has no room for another poll.
-pub(crate) fn pollers(desk: &Desk) -> io::Result<(Pollers, Vec<Polling>)> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let both: io::Result<Vec<_>> = (0..cores.div_ceil(CORES_PER_POLLER))
-        .map(|_| poller(desk.clone()))
-        .collect();
+pub(crate) fn pollers(count: usize, desk: &Desk) -> io::Result<(Pollers, Vec<Polling>)> {
+    let both: io::Result<Vec<_>> = (0..count.max(1)).map(|_| poller(desk.clone())).collect();
     let (pollers, polling) = both?.into_iter().unzip();
     Ok((Pollers(pollers), polling))
 }

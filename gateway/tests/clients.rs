@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use ringcast_gateway::{BuildError, Config, Gateway};
+use ringcast_gateway::{BuildError, Config, Gateway, Limits};
 use ringcast_proto::grpc::Calls;
 use ringcast_proto::v1::gateway_client::GatewayClient;
 use ringcast_proto::{NodeId, grpc, v1};
@@ -81,6 +81,37 @@ async fn a_burst_of_publishes_comes_back_whole_and_in_order() {
     }
     let expected = (0..90).map(|number| format!(r#"["1",null,"topics:burst","e",{{"n":{number}}}]"#));
     assert_eq!(copies, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whichever_shard_clients_are_of_they_get_everything_in_order() {
+    const MEMBERS: usize = 150; // several turns of each shard's writer
+    const PUBLISHES: usize = 100;
+    let world = World::with(|config| {
+        config.shards = 2;
+        config.limits = Limits::BENCH;
+    })
+    .await;
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        let mut member = world.client().await;
+        member.join("1", "room:all").await;
+        members.push(member);
+    }
+    for number in 0..PUBLISHES {
+        let publish = format!(r#"["1","{number}","room:all","e",{{"n":{number}}}]"#);
+        members[0].send(publish).await;
+    }
+    for member in &mut members {
+        for number in 0..PUBLISHES {
+            let copy = format!(r#"[null,null,"room:all","e",{{"n":{number}}}]"#);
+            let mut next = member.text().await;
+            while next.contains("phx_reply") {
+                next = member.text().await;
+            }
+            assert_eq!(next, copy);
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,193 +1,135 @@
-//! Which connections are to be written to, and when: a few at a time, with a look at what came in between.
+//! Which connections are to be written to, and who writes: the hub itself, or where the machine has cores for it tasks that
+//! share the connections.
 //!
-//! What comes while a pass over many connections is under way joins what still waits for them, so one write carries more
-//! the busier the gateway is, and a publish does not wait for the fan-out of the one before it. Where others want this
-//! thread's core (clients on the same machine, other nodes), a rest after a pass leaves it to them: then the next pass
-//! finds more for each write, and all together need less.
-//! *Invariant:* a connection is written within the pass that is under way or the next one, and a pass that lasts long is
-//! finished before anything more is taken in: so what waits in outboxes because of us has a bound.
+//! One thread that does all is the cheapest on few cores: nothing wakes anything, and what is to be written gathers while
+//! it does something else.
+//! *Invariant:* a pass that lasts long is finished before anything more is taken in: so what waits in outboxes because of
+//! us has a bound.
 
-use std::collections::VecDeque;
+mod pass;
+mod writer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringcast_proto::Millis;
-use rustix::time::{ClockId, clock_gettime};
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use crate::connection::Connection;
-
-/// Writes to sockets between two looks at whether other tasks of this thread want to run: about a tenth of a millisecond,
-/// for which a message between two nodes waits wherever it arrives. Measured with two gateways and their clients on two
-/// cores: 64 let a publish wait a millisecond longer, and as what comes late joins no write, a delivery took a tenth more.
-const WRITES_PER_YIELD: usize = 16;
-
-/// Fewer than this a look at what came in is not worth.
-const WRITES_PER_TURN_MIN: usize = 64;
-
-/// How often in a pass is looked at what came in, at most: for tens of thousands of sockets more would be many small calls.
-const TURNS_PER_PASS_MAX: usize = 32;
+use pass::Pass;
+use writer::Writer;
+pub(crate) use writer::Writing;
 
 /// So long into a pass more is taken in.
 const PASS_MAX: Duration = Duration::from_millis(20);
 
-/// A timer is not much finer.
-const REST_MIN: Duration = Duration::from_micros(500);
-
-/// What a rest may add to a delivery. A rest is as long as this thread had to wait for a core in the pass before. Measured:
-/// with one gateway and nothing else on its core there is no rest; with two and their clients on two cores a delivery takes
-/// a tenth less. Rests of twice the wait, or up to 10 ms, take no more off, and make the slowest deliveries slower.
-const REST_MAX: Duration = Duration::from_millis(4);
-
 /// Connections whose outbox was empty before something was put into it.
 #[derive(Debug, Default)]
-pub(super) struct Writes {
-    due: VecDeque<Arc<Connection>>,
-    /// Of these so many belong to the pass that is under way.
-    left: usize,
-    /// How many are written before the next look at what came in.
-    turn: usize,
-    began: Millis,
-    /// How long this pass waited for a core, as far as it was looked.
-    waited: Duration,
-    /// No pass begins before.
-    rests_until: Option<Instant>,
+pub(crate) struct Writes {
+    /// What the hub writes itself: everything, or nothing.
+    own: Pass,
+    writers: Vec<Writer>,
+    /// Told when a pass of a writer is over.
+    written: Arc<Notify>,
+}
+
+/// Writes of so many shards, and their tasks' ends. One shard is written by the hub.
+pub(crate) fn writes(shards: usize) -> (Writes, Vec<Writing>) {
+    let count = if shards > 1 { shards } else { 0 };
+    let written = Arc::<Notify>::default();
+    let (writers, writing) = (0..count).map(|_| writer::writer(Arc::clone(&written))).unzip();
+    let writes = Writes {
+        own: Pass::default(),
+        writers,
+        written,
+    };
+    (writes, writing)
 }
 
 impl Writes {
     pub(super) fn add(&mut self, connection: &Arc<Connection>) {
-        self.due.push_back(Arc::clone(connection));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.due.is_empty()
+        match self.writers.len() {
+            0 => self.own.add(connection),
+            count => self.writers[connection.session().0 as usize % count].add(connection),
+        }
     }
 
     /// Whether more may be taken in before these are written.
     pub(super) fn may_wait(&self, now: Millis) -> bool {
-        self.left == 0 || now.since(self.began) < PASS_MAX
+        let under_way = self.writers.iter().map(Writer::since).chain([self.own.since()]);
+        under_way.flatten().all(|since| now.since(since) < PASS_MAX)
     }
 
-    /// Waits until these may be written.
-    pub(super) async fn rest(&self) {
-        if let Some(until) = self.rests_until {
-            tokio::time::sleep_until(until).await;
+    /// Waits until there is something for the hub to do: to write, or to take in again.
+    pub(super) async fn wait(&self) {
+        match self.own.is_empty() {
+            false => self.own.rest().await,
+            true => self.written.notified().await,
         }
     }
 
-    /// One write to each of the next connections, however much waits for it; none during a rest.
+    /// Has the writers write, or writes to some of the connections, however much waits for each; none during a rest.
     pub(super) async fn write(&mut self, now: Millis) {
-        if self.left == 0 && !self.begin(now) {
-            return;
+        for writer in &mut self.writers {
+            writer.hand_over(now);
         }
-        let mut turn = self.left.min(self.turn);
-        self.left -= turn;
-        let many = turn >= WRITES_PER_TURN_MIN;
-        while turn > 0 {
-            if many {
-                // At first too: a lane that was just given something runs on this thread and no other.
-                tokio::task::yield_now().await;
-            }
-            let few = turn.min(WRITES_PER_YIELD);
-            turn -= few;
-            let began = many.then(Clocks::now);
-            for connection in self.due.drain(..few) {
-                connection.flush();
-            }
-            self.waited += began.map_or(Duration::ZERO, |began| began.waited());
-        }
-        if self.left == 0 {
-            self.rests_until = rest_after(self.waited).map(|rest| Instant::now() + rest);
-        }
+        self.own.write(now).await;
     }
-
-    /// A pass over all that are due now; `false` during a rest.
-    fn begin(&mut self, now: Millis) -> bool {
-        if self.rests_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        (self.left, self.began) = (self.due.len(), now);
-        self.turn = self.left.div_ceil(TURNS_PER_PASS_MAX).max(WRITES_PER_TURN_MIN);
-        (self.waited, self.rests_until) = (Duration::ZERO, None);
-        true
-    }
-}
-
-/// How long to rest after a pass in which this thread had to wait so long for a core.
-fn rest_after(waited: Duration) -> Option<Duration> {
-    let rest = waited.min(REST_MAX);
-    (rest >= REST_MIN).then_some(rest)
-}
-
-/// What the wall says, and how long this thread has had a core.
-struct Clocks {
-    wall: std::time::Instant,
-    thread: Duration,
-}
-
-impl Clocks {
-    fn now() -> Clocks {
-        Clocks {
-            wall: std::time::Instant::now(),
-            thread: of_thread(),
-        }
-    }
-
-    /// Since then, and on the same thread: how long it had no core.
-    fn waited(&self) -> Duration {
-        let worked = of_thread().saturating_sub(self.thread);
-        self.wall.elapsed().saturating_sub(worked)
-    }
-}
-
-/// How long this thread has had a core.
-fn of_thread() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default() // it is not negative
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use ringcast_ring_store::clock;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
     use crate::connection::tests::connected;
 
-    #[test]
-    fn a_pass_that_was_not_kept_waiting_is_followed_by_the_next_at_once() {
-        assert_eq!(rest_after(Duration::ZERO), None);
-        assert_eq!(rest_after(Duration::from_micros(499)), None);
-    }
+    #[tokio::test]
+    async fn a_writer_that_is_late_lets_nothing_more_in_until_it_has_written() {
+        let (mut writes, writing) = writes(2);
+        assert_eq!(writing.len(), 2);
+        let (connection, mut client, _desk) = connected();
+        connection.push("x".into(), None, Millis(1));
+        writes.add(&connection);
+        let now = clock::now();
+        writes.write(now).await;
+        assert!(writes.may_wait(now) && !writes.may_wait(now + PASS_MAX));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), writes.wait())
+                .await
+                .is_err()
+        );
 
-    #[test]
-    fn a_rest_is_as_long_as_the_wait_and_never_long() {
-        let wait = Duration::from_millis(2);
-        assert_eq!(rest_after(wait), Some(wait));
-        assert_eq!(rest_after(Duration::from_secs(1)), Some(REST_MAX));
-    }
-
-    #[test]
-    fn a_thread_that_sleeps_has_no_core_and_one_that_works_has() {
-        let asleep = Clocks::now();
-        std::thread::sleep(Duration::from_millis(30));
-        assert!(asleep.waited() >= Duration::from_millis(25));
-        let awake = Clocks::now();
-        while of_thread() < awake.thread + Duration::from_millis(5) {}
-        assert!(awake.waited() <= awake.wall.elapsed() - Duration::from_millis(5));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        for writing in writing {
+            tasks.spawn(writing.run(stop.clone()));
+        }
+        tokio::time::timeout(Duration::from_secs(10), writes.wait())
+            .await
+            .unwrap();
+        assert!(writes.may_wait(now + PASS_MAX));
+        let mut received = [0; 1];
+        std::io::Read::read_exact(&mut client, &mut received).unwrap();
+        assert_eq!(received, *b"x");
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
     }
 
     #[tokio::test]
-    async fn during_a_rest_nothing_is_written_and_after_it_everything() {
-        let (connection, _client, _desk) = connected();
-        let until = Instant::now() + Duration::from_millis(50);
-        let mut writes = Writes {
-            rests_until: Some(until),
-            ..Writes::default()
-        };
-        writes.add(&connection);
-        writes.write(Millis(0)).await;
-        assert!(!writes.is_empty() || until <= Instant::now());
-        writes.rest().await;
-        assert!(until <= Instant::now());
-        writes.write(Millis(0)).await;
-        assert!(writes.is_empty());
+    async fn the_hub_writes_itself_where_there_is_one_shard() {
+        for shards in [0, 1] {
+            let (mut writes, writing) = writes(shards);
+            assert!(writing.is_empty());
+            let (connection, _client, _desk) = connected();
+            connection.push("x".into(), None, Millis(1));
+            writes.add(&connection);
+            writes.write(clock::now()).await;
+            assert_eq!(connection.stats().frames, 0);
+        }
     }
 }

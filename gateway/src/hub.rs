@@ -116,7 +116,7 @@ impl State {
                 () = until(deadline) => {}
                 // Something happened.
                 _ = inbox.recv_many(&mut waiting, BATCH_LEN), if self.writes.may_wait(clock::now()) => {}
-                // There is something to write and this is no time to rest, or a writer has got on.
+                // There is something to write, or a writer has got on.
                 () = self.writes.wait() => {}
             }
             let now = clock::now();

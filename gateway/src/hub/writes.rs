@@ -6,6 +6,7 @@
 //! *Invariant:* a pass that lasts long is finished before anything more is taken in: so what waits in outboxes because of
 //! us has a bound.
 
+mod offers;
 mod pass;
 mod writer;
 
@@ -49,8 +50,8 @@ pub(crate) fn writes(shards: usize) -> (Writes, Vec<Writing>) {
 impl Writes {
     pub(super) fn add(&mut self, connection: &Arc<Connection>) {
         match self.writers.len() {
-            0 => self.own.add(connection),
-            count => self.writers[connection.session().0 as usize % count].add(connection),
+            0 => self.own.add(Arc::clone(connection)),
+            count => self.writers[connection.session().0 as usize % count].add(Arc::clone(connection)),
         }
     }
 
@@ -62,13 +63,12 @@ impl Writes {
 
     /// Waits until there is something for the hub to do: to write, or to take in again.
     pub(super) async fn wait(&self) {
-        match self.own.is_empty() {
-            false => self.own.rest().await,
-            true => self.written.notified().await,
+        if self.own.is_empty() {
+            self.written.notified().await;
         }
     }
 
-    /// Has the writers write, or writes to some of the connections, however much waits for each; none during a rest.
+    /// Has the writers write, or writes to some of the connections, however much waits for each.
     pub(super) async fn write(&mut self, now: Millis) {
         for writer in &mut self.writers {
             writer.hand_over(now);

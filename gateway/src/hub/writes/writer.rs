@@ -57,8 +57,8 @@ pub(super) fn writer(written: Arc<Notify>) -> (Writer, Writing) {
 }
 
 impl Writer {
-    pub(super) fn add(&mut self, connection: &Arc<Connection>) {
-        self.due.push(Arc::clone(connection));
+    pub(super) fn add(&mut self, connection: Arc<Connection>) {
+        self.due.push(connection);
     }
 
     /// Has the task write what was added since the last time.
@@ -95,10 +95,10 @@ impl Writing {
                 biased;
                 // The process ends.
                 () = stop.cancelled() => return,
-                // The hub has more; while a pass is under way it is looked at below, turn by turn.
-                () = mail.posted.notified(), if self.pass.since().is_none() => {}
-                // There is something to write, and this is no time to rest.
-                () = self.pass.rest(), if !self.pass.is_empty() => {}
+                // There is something to write; what more the hub has is looked at below, turn by turn.
+                () = std::future::ready(()), if !self.pass.is_empty() => {}
+                // The hub has more.
+                () = mail.posted.notified() => {}
             }
             self.turn().await;
         }
@@ -106,7 +106,7 @@ impl Writing {
 
     async fn turn(&mut self) {
         for connection in self.mail.waiting().due.drain(..) {
-            self.pass.add(&connection);
+            self.pass.add(connection);
         }
         let now = clock::now();
         if self.pass.write(now).await {

@@ -13,6 +13,7 @@ mod handshake;
 mod http;
 mod hub;
 mod lanes;
+mod mail;
 mod metrics;
 mod node;
 mod poller;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -17,10 +17,10 @@ use mio::{Events, Interest, Token};
 use ringcast_proto::{Millis, SessionId};
 use ringcast_ring_store::clock;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Desk, Happened, Next, Reader};
+use crate::mail::Mail;
 use crate::sessions::BySession;
 
 /// Bytes of a read.
@@ -32,7 +32,7 @@ const EVENTS_LEN: usize = 512;
 /// A handle on a poller.
 #[derive(Debug, Clone)]
 pub(crate) struct Poller {
-    mail: Arc<Mail>,
+    mail: Arc<Mail<Waiting>>,
 }
 
 /// The pollers of a gateway.
@@ -41,12 +41,6 @@ pub(crate) struct Pollers(Vec<Poller>);
 
 /// What waits for the poller's task. Bounded by the number of connections: each comes once, and is woken once before the
 /// task looks.
-#[derive(Debug, Default)]
-struct Mail {
-    waiting: Mutex<Waiting>,
-    posted: Notify,
-}
-
 #[derive(Debug, Default)]
 struct Waiting {
     new: Vec<Reader>,
@@ -58,7 +52,7 @@ struct Waiting {
 /// The task's end.
 #[derive(Debug)]
 pub(crate) struct Polling {
-    mail: Arc<Mail>,
+    mail: Arc<Mail<Waiting>>,
     sockets: AsyncFd<mio::Poll>,
     readers: HashMap<Token, Box<Reader>, BySession>,
     /// Those that are closing, by when they have to be gone.
@@ -80,7 +74,7 @@ pub(crate) fn pollers(count: usize, desk: &Desk) -> io::Result<(Pollers, Vec<Pol
 }
 
 fn poller(desk: Desk) -> io::Result<(Poller, Polling)> {
-    let mail = Arc::<Mail>::default();
+    let mail = Arc::<Mail<Waiting>>::default();
     #[expect(
         deprecated,
         reason = "what replaces it is unsafe for descriptors that are not owned; a poll owns its own"
@@ -113,7 +107,7 @@ impl Poller {
         if !waiting.over {
             waiting.new.push(reader);
             drop(waiting);
-            self.mail.posted.notify_one();
+            self.mail.post();
         }
     }
 
@@ -123,17 +117,8 @@ impl Poller {
         if !waiting.over {
             waiting.woken.push(token(session));
             drop(waiting);
-            self.mail.posted.notify_one();
+            self.mail.post();
         }
-    }
-}
-
-impl Mail {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Two lists that are pushed to: a panic cannot leave them half done.
-        self.waiting
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -149,7 +134,7 @@ impl Polling {
                 // The process ends.
                 () = stopped.as_mut() => return,
                 // A connection came, or the hub wants something of one.
-                () = self.mail.posted.notified() => {}
+                () = self.mail.posted() => {}
                 // A closing handshake takes too long.
                 () = until(deadline) => {}
                 // Something happened to sockets, unless the runtime is gone.

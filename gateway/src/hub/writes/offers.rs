@@ -1,13 +1,13 @@
-//! Offers of this thread's core to whoever waits for it: clients on the same machine, other nodes, the threads of lanes.
+//! Offers of this thread's core to whoever waits for it: clients on the same machine, other nodes.
 //!
 //! A scheduler takes a core away only at its tick, milliseconds later. By then a publish has stood before an owner that
 //! was ready to place it, and a client has sent nothing because it could not.
 //! *Invariant:* against one who never gives a core back this thread keeps a third of it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The last offer, and when the next may be made.
+/// When the next may be made.
 #[derive(Debug, Default)]
 pub(super) struct Offers {
     next: Option<Instant>,
@@ -30,12 +30,13 @@ impl Offers {
 /// and their clients on two cores: without a limit half of the deliveries come sooner still, and one in a hundred 25 ms
 /// later; as long as the others worked takes away a third of what there is to win.
 fn next_offer(offered: Instant, back: Instant) -> Instant {
-    let away: Duration = back.duration_since(offered);
-    back + away / 2
+    back + back.duration_since(offered) / 2
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@
 //! whoever hands over more.
 //! Leaves out: how it writes (`pass`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ringcast_proto::Millis;
 use ringcast_ring_store::clock;
@@ -13,28 +13,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::pass::Pass;
 use crate::connection::Connection;
+use crate::mail::Mail;
 
 /// The hub's handle on a writer.
 #[derive(Debug)]
 pub(super) struct Writer {
     /// To be handed over at the end of the hub's turn.
     due: Vec<Arc<Connection>>,
-    mail: Arc<Mail>,
+    mail: Arc<Mail<Waiting>>,
 }
 
 /// The task's end.
 #[derive(Debug)]
 pub(crate) struct Writing {
-    mail: Arc<Mail>,
+    mail: Arc<Mail<Waiting>>,
     pass: Pass,
     /// Told when a pass is over.
     written: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct Mail {
-    waiting: Mutex<Waiting>,
-    posted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +41,7 @@ struct Waiting {
 
 /// A writer, both ends. `written` is told when a pass of it is over.
 pub(super) fn writer(written: Arc<Notify>) -> (Writer, Writing) {
-    let mail = Arc::<Mail>::default();
+    let mail = Arc::<Mail<Waiting>>::default();
     let writer = Writer {
         due: Vec::new(),
         mail: Arc::clone(&mail),
@@ -70,19 +65,12 @@ impl Writer {
         waiting.due.append(&mut self.due);
         waiting.since.get_or_insert(now);
         drop(waiting);
-        self.mail.posted.notify_one();
+        self.mail.post();
     }
 
     /// Since when the pass lasts that is under way.
     pub(super) fn since(&self) -> Option<Millis> {
         self.mail.waiting().since
-    }
-}
-
-impl Mail {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // A list that is pushed to, and a time: a panic cannot leave them half done.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,7 +86,7 @@ impl Writing {
                 // There is something to write; what more the hub has is looked at below, turn by turn.
                 () = std::future::ready(()), if !self.pass.is_empty() => {}
                 // The hub has more.
-                () = mail.posted.notified() => {}
+                () = mail.posted() => {}
             }
             self.turn().await;
         }

@@ -52,7 +52,7 @@ impl Gateway for Service {
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let (cluster, hub) = (Arc::clone(&self.cluster), self.hub.clone());
         let mut topic_ids = TopicIds::default();
-        let answers = grpc::answers(
+        let answers = grpc::answer_deliveries(
             calls.into_inner(),
             self.stop.clone().cancelled_owned(),
             move |mut call| {

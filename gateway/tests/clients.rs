@@ -281,7 +281,7 @@ async fn nodes_that_mean_another_gateway_or_cluster_are_refused() {
     let good = world.header().await;
     let call = |header| v1::DeliverCall {
         header,
-        entries: Vec::new(),
+        ..v1::DeliverCall::default()
     };
     let answer = deliver(&mut node, call(Some(good.clone()))).await.unwrap();
     assert_eq!(answer.incarnation, good.to_incarnation);

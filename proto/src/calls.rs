@@ -57,13 +57,19 @@ impl<C, A> Calls<C, A> {
                 if calls.try_send(call).is_err() {
                     return Err(Status::internal("a new stream takes no call"));
                 }
-                (calls, open(Outgoing(outgoing)).await?.into_inner())
+                (calls, open(Outgoing::new(outgoing)).await?.into_inner())
             }
         };
         let answer = answers.message().await?;
         let answer = answer.ok_or_else(|| Status::unavailable("the node ended the stream of calls"))?;
         self.stream = Some((calls, answers));
         Ok(answer)
+    }
+}
+
+impl<C> Outgoing<C> {
+    pub(crate) fn new(calls: mpsc::Receiver<C>) -> Outgoing<C> {
+        Outgoing(calls)
     }
 }
 
@@ -113,13 +119,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
     use tonic::transport::Channel;
     use tonic::{Code, Request};
 
     use super::*;
-    use crate::accept::{Acceptor, listen};
     use crate::grpc;
+    use crate::served::Served;
     use crate::v1::gateway_client::GatewayClient;
     use crate::v1::gateway_server::{Gateway, GatewayServer};
     use crate::v1::{
@@ -185,38 +190,21 @@ mod tests {
         calls: Calls<DeliverCall, DeliverAnswer>,
         client: GatewayClient<Channel>,
         streams: Arc<AtomicUsize>,
-        _stop: oneshot::Sender<()>,
+        _served: Served,
     }
 
     impl World {
         fn start() -> World {
-            let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-            let address = listener.local_addr().unwrap().to_string();
-            let (stop, stopped) = oneshot::channel::<()>();
             let streams = Arc::<AtomicUsize>::default();
             let echo = Echo {
                 streams: Arc::clone(&streams),
             };
-            let incoming = Acceptor::new(listener).into_stream();
-            let stopped = async { drop(stopped.await) };
-            let service = GatewayServer::new(echo);
-            let server = async move {
-                // It ends with the test, whatever that leaves open.
-                let served = grpc::server().serve_with_incoming(service, incoming);
-                tokio::select! {
-                    served = served => served.unwrap(),
-                    () = stopped => {}
-                }
-            };
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.unwrap().block_on(server);
-            });
+            let served = Served::start(GatewayServer::new(echo));
             World {
                 calls: Calls::default(),
-                client: GatewayClient::new(grpc::channel(&address).unwrap()),
+                client: GatewayClient::new(grpc::channel(&served.address).unwrap()),
                 streams,
-                _stop: stop,
+                _served: served,
             }
         }
 
@@ -227,7 +215,7 @@ mod tests {
             });
             let call = DeliverCall {
                 header,
-                entries: Vec::new(),
+                ..DeliverCall::default()
             };
             let answer = self.calls.call(call, |calls| self.client.deliver(calls)).await?;
             Ok(answer.incarnation)

@@ -27,6 +27,8 @@ pub struct SharedCall {
     pub header: CallHeader,
     /// In the order they came.
     pub entries: Arc<Vec<DeliverEntry>>,
+    /// One answer may be for it and calls after it.
+    pub may_wait: bool,
 }
 
 /// Opens the streams that carry publications and publishes.
@@ -140,6 +142,7 @@ impl DeliverEncoder {
             let (id, known) = self.0.of(&entry.topic);
             put_entry(entry, id, known, buffer);
         }
+        put_number(3, call.may_wait.into(), buffer);
     }
 }
 
@@ -186,7 +189,7 @@ fn put_entry(entry: &DeliverEntry, id: u32, known: bool, buffer: &mut impl BufMu
     put_number(10, id.into(), buffer);
 }
 
-/// A `uint32` or a `uint64`, which are the same on the wire.
+/// A `bool`, a `uint32` or a `uint64`, which are the same on the wire.
 fn put_number(tag: u32, number: u64, buffer: &mut impl BufMut) {
     if number != 0 {
         encoding::uint64::encode(tag, &number, buffer);
@@ -249,6 +252,7 @@ mod tests {
             let call = SharedCall {
                 header,
                 entries: Arc::clone(&entries),
+                may_wait: true,
             };
             let mut bytes = Vec::new();
             encoder.put(&call, &mut bytes);
@@ -256,6 +260,7 @@ mod tests {
             ids.resolve(&mut call).unwrap();
             assert_eq!(call.header.unwrap().to_incarnation, 5);
             assert_eq!(call.entries, *entries);
+            assert!(call.may_wait);
             bytes.len()
         };
         // Each topic with its key and its length.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use crate::calls::{Answers, Calls, Outgoing, answers};
 pub use crate::codec::{LaneClient, SharedCall};
+pub use crate::deliveries::{Deliveries, answer_deliveries};
 pub use crate::topic_ids::{NoSuchTopicId, TopicIds, Topics};
 
 use tonic::transport::{Channel, Endpoint, Server};

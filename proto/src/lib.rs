@@ -11,10 +11,15 @@ mod calls;
 #[cfg(feature = "grpc")]
 mod codec;
 #[cfg(feature = "grpc")]
+mod deliveries;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 mod id;
 mod pattern;
 pub mod record;
+#[cfg(all(test, feature = "grpc"))]
+#[allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+mod served;
 mod small_map;
 mod time;
 #[cfg(feature = "grpc")]

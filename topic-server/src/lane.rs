@@ -1,15 +1,16 @@
-//! The task of one lane: one Deliver call in flight, repeated as it was until the gateway answers or is gone.
+//! The task of one lane: makes its Deliver calls, and repeats them as they were until the gateway answers or is gone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, Calls, LaneClient, SharedCall};
+use ringcast_proto::grpc::{self, AddressError, CALL_DEADLINE, Deliveries, LaneClient, SharedCall};
 use ringcast_proto::{NodeRef, Slot, v1};
 use ringcast_topic_server_core::Input;
-use ringcast_topic_server_core::lane::{Answered, Exception, Full, Lane, Says};
+use ringcast_topic_server_core::lane::{Answered, Call, Exception, Full, Lane, Says};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tracing::Instrument as _;
 
 use crate::header;
@@ -68,16 +69,16 @@ impl Timed {
     }
 
     /// The call to make, and how long the oldest entry waited if it is made for the first time.
-    fn next_call(&mut self) -> (Option<Arc<Vec<v1::DeliverEntry>>>, Option<Duration>) {
+    fn next_call(&mut self) -> (Option<Call>, Option<Duration>) {
         let before = self.lane.waiting_bytes();
-        let entries = self.lane.next_call();
+        let call = self.lane.next_call();
         let after = self.lane.waiting_bytes();
         let wait = if after < before {
             self.waits.left(before, after, Instant::now())
         } else {
             None
         };
-        (entries, wait)
+        (call, wait)
     }
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn start(
     let task = Task {
         gateway: gateway.clone(),
         client: LaneClient::new(channel),
-        calls: Calls::default(),
+        deliveries: Deliveries::default(),
         inner: inner.clone(),
         shared: shared.clone(),
     };
@@ -122,7 +123,7 @@ pub(crate) fn start(
 struct Task {
     gateway: NodeRef,
     client: LaneClient,
-    calls: Calls<SharedCall, v1::DeliverAnswer>,
+    deliveries: Deliveries,
     inner: Arc<Inner>,
     shared: Arc<Shared>,
 }
@@ -137,57 +138,78 @@ impl Task {
         let mut retry = RETRY_MIN;
         let mut failures = 0_u32;
         loop {
-            self.inner.more.notified().await;
-            // What arrives while a call is out is the next one; a call without an answer is made again as it was.
-            while let Some(entries) = self.next_call() {
-                match self.deliver(entries).await {
-                    Ok(answer) => {
-                        if failures >= SILENT {
-                            tracing::info!(gateway = %self.gateway, failures, "gateway answers again");
-                        }
-                        (retry, failures) = (RETRY_MIN, 0);
-                        let answered = self.inner.lane().lane.answered(&answer);
-                        self.tell_slots(answered).await;
+            let exchanged = tokio::time::timeout(CALL_DEADLINE, self.exchange()).await;
+            match exchanged.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+                Ok(None) => self.inner.more.notified().await,
+                Ok(Some(answered)) => {
+                    if failures >= SILENT {
+                        tracing::info!(gateway = %self.gateway, failures, "gateway answers again");
                     }
-                    Err(reason) => {
-                        let room = self.inner.lane().lane.unanswered();
-                        self.tell_room(room).await;
-                        failures += 1;
-                        if failures == SILENT {
-                            tracing::warn!(gateway = %self.gateway, reason, "gateway does not answer, its lane waits");
-                        }
-                        tokio::time::sleep(jittered(retry)).await;
-                        retry = (retry * 2).min(RETRY_MAX);
+                    (retry, failures) = (RETRY_MIN, 0);
+                    self.tell_slots(answered).await;
+                }
+                Err(reason) => {
+                    self.deliveries.give_up();
+                    let room = self.inner.lane().lane.unanswered();
+                    self.tell_room(room).await;
+                    failures += 1;
+                    if failures == SILENT {
+                        tracing::warn!(gateway = %self.gateway, reason, "gateway does not answer, its lane waits");
                     }
+                    tokio::time::sleep(jittered(retry)).await;
+                    retry = (retry * 2).min(RETRY_MAX);
                 }
             }
         }
     }
 
-    fn next_call(&self) -> Option<Arc<Vec<v1::DeliverEntry>>> {
-        let (entries, wait) = self.inner.lane().next_call();
-        if let Some(wait) = wait {
-            self.inner.metrics.waited(wait);
+    /// Makes the calls there are until some are answered; none: nothing waits and nothing is on its way. After an error the
+    /// outcome of what was on its way is unknown.
+    async fn exchange(&mut self) -> Result<Option<Answered>, String> {
+        loop {
+            while let Some(call) = self.next_call() {
+                self.send(call).await.map_err(|status| status.to_string())?;
+            }
+            if !self.deliveries.waits() {
+                return Ok(None);
+            }
+            tokio::select! {
+                biased;
+                answer = self.deliveries.answer() => {
+                    let answer = answer.map_err(|status| status.to_string())?;
+                    if answer.incarnation != self.gateway.incarnation.0 {
+                        return Err(format!("answered by incarnation {}", answer.incarnation));
+                    }
+                    return Ok(Some(self.inner.lane().lane.answered(&answer)));
+                }
+                () = self.inner.more.notified() => {}
+            }
         }
-        entries
     }
 
-    /// One call. Without an answer its outcome is unknown.
-    async fn deliver(&mut self, entries: Arc<Vec<v1::DeliverEntry>>) -> Result<v1::DeliverAnswer, String> {
+    async fn send(&mut self, call: Call) -> Result<(), Status> {
+        let Call { entries, may_wait } = call;
         let carrying = entries.iter().filter(|entry| publications(entry) > 0).count();
         let publications = entries.iter().map(publications).sum();
         self.inner.metrics.call(entries.len(), carrying, publications);
         let call = SharedCall {
             header: header::to(&self.gateway, &self.shared),
             entries,
+            may_wait,
         };
-        let answer = self.calls.call(call, |calls| self.client.deliver(calls));
-        match tokio::time::timeout(CALL_DEADLINE, answer).await {
-            Ok(Ok(answer)) if answer.incarnation == self.gateway.incarnation.0 => Ok(answer),
-            Ok(Ok(answer)) => Err(format!("answered by incarnation {}", answer.incarnation)),
-            Ok(Err(status)) => Err(status.to_string()),
-            Err(_) => Err("no answer in time".to_owned()),
+        // As every call carries something, there are no more of them on their way than the credit.
+        let most = self.shared.limits.lane_credit.max(1);
+        self.deliveries
+            .send(call, most, |calls| self.client.deliver(calls))
+            .await
+    }
+
+    fn next_call(&self) -> Option<Call> {
+        let (call, wait) = self.inner.lane().next_call();
+        if let Some(wait) = wait {
+            self.inner.metrics.waited(wait);
         }
+        call
     }
 
     async fn tell_slots(&self, answered: Answered) {

@@ -141,6 +141,7 @@ impl Owner {
             let call = v1::DeliverCall {
                 header,
                 entries: entries.concat(),
+                may_wait: false,
             };
             lane.call(call, async |calls| gateway.clone().deliver(calls).await)
                 .await

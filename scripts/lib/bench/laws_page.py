@@ -66,7 +66,7 @@ def of_laws(measured):
                 drawings[name] = plots.curves(title, law.x_name, y_name, series, law.logarithmic)
                 parts.append(f"![{title}]({FOLDER}/{name})")
         if count > 1:
-            parts += ["Every round:", every(law, measured["found"][law.key], names)]
+            parts += ["Every run:", every(law, measured["found"][law.key], names)]
     return "\n\n".join(part for part in parts if part) + "\n", drawings
 
 
@@ -87,4 +87,4 @@ def every(law, runs, names):
         for number, figures in enumerate(rounds, 1)
         if "failed" not in figures
     ]
-    return rows(("round", law.x_name, *(NAMES[name] for name in names)), lines)
+    return rows(("run", law.x_name, *(NAMES[name] for name in names)), lines)

@@ -19,13 +19,13 @@ BYTES_RECEIVED_AT = 128  # in struct tcp_info
 
 
 def received(ports):
-    """Bytes that connections from and to these ports of this machine have received, both ends counted: as both ends are here,
-    all that went either way."""
-    total = 0
-    for source, target, info in connections():
-        if (source in ports or target in ports) and len(info) >= BYTES_RECEIVED_AT + 8:
-            total += struct.unpack_from("=Q", info, BYTES_RECEIVED_AT)[0]
-    return total
+    """Bytes that each end of the connections from and to these ports of this machine has received, by (port here, port
+    there): as both ends are here, all that went either way."""
+    return {
+        (source, target): struct.unpack_from("=Q", info, BYTES_RECEIVED_AT)[0]
+        for source, target, info in connections()
+        if (source in ports or target in ports) and len(info) >= BYTES_RECEIVED_AT + 8
+    }
 
 
 def connections():

@@ -235,7 +235,7 @@ impl Base {
             Pending::Watch(stream) => self.watching(env, stream, answer),
             Pending::Change(op) => self.changed(env, &op, answer),
             Pending::ClaimLoad(_)
-            | Pending::Deliver(_)
+            | Pending::Deliver(..)
             | Pending::Publish(_)
             | Pending::Bind(_)
             | Pending::Fetch(_)

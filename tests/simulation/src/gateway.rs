@@ -3,6 +3,7 @@
 //! Mirrors `gateway/src/hub.rs`, `lanes.rs`, `ring.rs` and `rpc.rs`. Leaves out: clients' connections (`clients`, `socket`).
 
 mod clients;
+mod deliveries;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use ringcast_proto::{Incarnation, NodeId, NodeRef, SessionId, v1};
 use ringcast_ring::SlotTable;
 use ringcast_ring_store::Standing;
 
+use self::deliveries::{Handled, Incoming};
 use self::socket::Socket;
 use crate::base::{Base, News};
 use crate::check::Seen;
@@ -51,7 +53,8 @@ pub(crate) struct Gateway {
     leaving: bool,
     /// The lease is given back.
     going: bool,
-    delivering: BTreeMap<CallId, (Life, CallNumber)>,
+    incoming: BTreeMap<Life, Incoming>,
+    delivering: BTreeMap<CallId, Handled>,
     last_call: u64,
     tick: u64,
     seen: Seen,
@@ -84,6 +87,7 @@ impl Gateway {
             unwritten: Vec::new(),
             leaving: false,
             going: false,
+            incoming: BTreeMap::new(),
             delivering: BTreeMap::new(),
             last_call: 0,
             tick: 0,
@@ -94,19 +98,11 @@ impl Gateway {
 
     /// A call arrives.
     pub(crate) fn request(&mut self, env: &mut Env, from: Life, call: CallNumber, request: Request) {
-        let peer = self.base.life.peer;
-        let Request::Deliver(deliver) = request else {
-            return env.answer(peer, from, call, Answer::Refused("not a gateway's"), HANDLING);
+        let Request::Deliver(place, deliver) = request else {
+            let refused = Answer::Refused("not a gateway's");
+            return env.answer(self.base.life.peer, from, call, refused, HANDLING);
         };
-        if let Err(why) = self.check(deliver.header.as_ref()) {
-            return env.answer(peer, from, call, Answer::Refused(why), HANDLING);
-        }
-        self.last_call += 1;
-        let number = CallId(self.last_call);
-        self.delivering.insert(number, (from, call));
-        env.check.arrives(peer, &deliver.entries);
-        self.seen.deliver(deliver.entries.clone());
-        self.take(env, Input::Deliver(number, deliver.entries));
+        self.deliver_call(env, from, place, call, deliver);
     }
 
     fn check(&self, header: Option<&v1::CallHeader>) -> Result<(), &'static str> {
@@ -128,6 +124,7 @@ impl Gateway {
             Timer::Tick(_) => {}
             Timer::Stand => self.stand(env),
             Timer::Sweep => self.sweep(env),
+            Timer::Owed(from, stream) => self.answer_owed(env, *from, *stream),
             Timer::Drain(session) => self.drain(env, *session),
             Timer::ReadOn(session) => self.read_on(env, *session),
             Timer::Gone(session) => self.gone(env, *session),
@@ -287,14 +284,7 @@ impl Gateway {
                 self.base
                     .call(env, peer, request, Pending::Publish(call), CALL_DEADLINE);
             }
-            Effect::Delivered(call, mut answer) => {
-                self.seen.delivered(now, &answer, &mut env.check);
-                answer.incarnation = self.base.node().incarnation.0;
-                if let Some((caller, number)) = self.delivering.remove(&call) {
-                    let peer = self.base.life.peer;
-                    env.answer(peer, caller, number, Answer::Delivered(answer), HANDLING);
-                }
-            }
+            Effect::Delivered(call, answer) => self.delivered(env, call, answer),
             Effect::ServerPublished(..) => {}
         }
     }

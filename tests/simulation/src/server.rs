@@ -160,7 +160,7 @@ impl Server {
             | Request::Renew(_)
             | Request::Release(_)
             | Request::Watch(..)
-            | Request::Deliver(_) => {
+            | Request::Deliver(..) => {
                 let refused = Answer::Refused("not a topic server's");
                 env.answer(self.base.life.peer, from, call, refused, Duration::ZERO);
             }
@@ -212,7 +212,7 @@ impl Server {
             }
             Some(News::Made(purpose, outcome)) => self.made(env, purpose, outcome),
             Some(News::Answer(pending, answer)) => match pending {
-                Pending::Deliver(gateway) => self.delivered(env, &gateway, answer),
+                Pending::Deliver(gateway, place) => self.delivered(env, &gateway, place, answer),
                 Pending::ClaimLoad(number) => self.claim_loaded(env, number, answer),
                 Pending::Pull(slot, page) => {
                     let answer = match answer {

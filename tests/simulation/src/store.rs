@@ -149,7 +149,7 @@ impl StoreProcess {
             | Request::Bind(_)
             | Request::Fetch(_)
             | Request::Pull(_)
-            | Request::Deliver(_) => Answer::Refused("not a store's"),
+            | Request::Deliver(..) => Answer::Refused("not a store's"),
         };
         if self.store.revision() != before {
             delay = env.disk();

@@ -30,11 +30,20 @@ impl std::fmt::Debug for Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CallNumber(pub(crate) u64);
 
-/// Names a watch.
+/// Names a watch, or a stream of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct StreamNumber(pub(crate) u64);
 
-/// A unary call.
+/// Where a call stands that goes over a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// A later one of the same caller has a higher number.
+    pub(crate) stream: StreamNumber,
+    /// From 0 on.
+    pub(crate) index: u64,
+}
+
+/// A unary call, or one of a stream.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// To the store: every record.
@@ -58,7 +67,7 @@ pub(crate) enum Request {
     /// Topic server to topic server.
     Pull(v1::PullCall),
     /// Topic server to gateway.
-    Deliver(v1::DeliverCall),
+    Deliver(Place, v1::DeliverCall),
 }
 
 /// The answer to one.
@@ -82,7 +91,7 @@ pub(crate) enum Answer {
     Fetched(v1::FetchAnswer),
     /// To [`Request::Pull`].
     Pulled(v1::PullAnswer),
-    /// To [`Request::Deliver`].
+    /// To [`Request::Deliver`], and perhaps to some before it.
     Delivered(v1::DeliverAnswer),
     /// The header is of another life or cluster: `FailedPrecondition`.
     Refused(&'static str),
@@ -119,6 +128,8 @@ pub(crate) enum Timer {
     RunSlot(Slot),
     /// A lane tries again.
     Lane(NodeRef),
+    /// A gateway has kept answers to this caller back for long enough.
+    Owed(Life, StreamNumber),
     /// A call of a gateway is to be answered.
     AnswerCall(u64),
     /// The planner looks again; void but for the newest.
@@ -242,7 +253,7 @@ pub(crate) enum Pending {
     /// The records to claim from.
     ClaimLoad(u64),
     /// A lane's call.
-    Deliver(NodeRef),
+    Deliver(NodeRef, Place),
     /// A gateway's call.
     Publish(CallId),
     /// A gateway's call.
@@ -285,7 +296,7 @@ impl Request {
     /// Whether it carries publications without an offset.
     pub(crate) fn has_fleeting(&self) -> bool {
         match self {
-            Request::Deliver(call) => call.entries.iter().any(|entry| !entry.unsequenced.is_empty()),
+            Request::Deliver(_, call) => call.entries.iter().any(|entry| !entry.unsequenced.is_empty()),
             _ => false,
         }
     }
@@ -301,7 +312,7 @@ impl Request {
             Request::Publish(_) => 7,
             Request::Bind(_) => 8,
             Request::Pull(_) => 9,
-            Request::Deliver(_) => 10,
+            Request::Deliver(..) => 10,
             Request::Fetch(_) => 11,
         }
     }

@@ -1,8 +1,10 @@
-//! What waits for one gateway, and the one call that is on its way there.
+//! What waits for one gateway, and the calls that are on their way there.
 //!
 //! It promises that entries of a topic leave in the order they came, each in exactly one call, which is repeated until
-//! it is answered, but for what has no offset and comes at most once; and that what waits has a bound. What arrives while a
-//! call is out is the next call, so batches size themselves by load. *Invariant:* a call is never empty, and consecutive
+//! it is answered, but for what has no offset and comes at most once; and that what waits has a bound. A few publications
+//! may be on their way without an answer, and one answer is for several calls, so that where little is published nothing
+//! waits and few answers are sent; what arrives when that credit is used up is the next call, so batches size themselves by
+//! load. *Invariant:* a call is never empty, and consecutive
 //! entries of a topic are one, as long as they are of one kind: publications with offsets and those without never share an
 //! entry, nor overtake each other.
 //! Leaves out: making calls, back-off, deadlines (the shell).
@@ -79,6 +81,22 @@ struct Waiting {
     bytes: usize,
 }
 
+/// A call to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// What it carries; never empty.
+    pub entries: Arc<Vec<DeliverEntry>>,
+    /// One answer may be for it and calls after it.
+    pub may_wait: bool,
+}
+
+#[derive(Debug)]
+struct Out {
+    entries: Arc<Vec<DeliverEntry>>,
+    /// How many publications it counts for.
+    len: usize,
+}
+
 /// The queue to one life of one gateway.
 #[derive(Debug)]
 pub struct Lane {
@@ -89,8 +107,14 @@ pub struct Lane {
     left: u64,
     /// Where the newest waiting entry of a topic stands, counted from the lane's beginning.
     newest: BTreeMap<Bytes, u64>,
-    /// Shared with the call that is on its way.
-    out: Arc<Vec<DeliverEntry>>,
+    /// Calls that have left and have no answer, the oldest first.
+    out: VecDeque<Out>,
+    /// How many of them are on their way; the others are to leave again.
+    on_way: usize,
+    /// Publications in `out`.
+    out_len: usize,
+    /// Publications that have left since an answer was asked for at once.
+    unasked: usize,
     /// Refused since it was full. All they bring is refused, so that no slot's entries overtake each other.
     refused: BTreeSet<Slot>,
 }
@@ -105,7 +129,10 @@ impl Lane {
             waiting_bytes: 0,
             left: 0,
             newest: BTreeMap::new(),
-            out: Arc::default(),
+            out: VecDeque::new(),
+            on_way: 0,
+            out_len: 0,
+            unasked: 0,
             refused: BTreeSet::new(),
         }
     }
@@ -143,21 +170,51 @@ impl Lane {
         Ok(())
     }
 
-    /// The call to make: the one that has no answer yet, or else the next batch of what waits. None when nothing does.
-    pub fn next_call(&mut self) -> Option<Arc<Vec<DeliverEntry>>> {
-        if self.out.is_empty() {
-            let (mut out, mut bytes) = (Vec::new(), 0);
-            while let Some(next) = self.waiting.front() {
-                bytes += next.bytes;
-                let full = out.len() >= self.limits.call_entries_max || bytes > self.limits.call_bytes_max;
-                if full && !out.is_empty() {
-                    break;
-                }
-                out.extend(self.take_front());
+    /// The next call to make, which leaves with this: the oldest that is to be repeated, or else a batch of what waits. None
+    /// when nothing does, or when an answer has to come first.
+    pub fn next_call(&mut self) -> Option<Call> {
+        if self.on_way == self.out.len() {
+            if !self.out.is_empty() && self.out_len >= self.limits.lane_credit {
+                return None;
             }
-            self.out = Arc::new(out);
+            let entries = self.batch();
+            if entries.is_empty() {
+                return None;
+            }
+            self.leave(Arc::new(entries));
         }
-        (!self.out.is_empty()).then(|| Arc::clone(&self.out))
+        let out = self.out.get(self.on_way)?;
+        self.on_way += 1;
+        self.unasked += out.len;
+        // Asked for at half of the credit, the answer is back before the rest is used up.
+        let may_wait = 2 * self.unasked < self.limits.lane_credit;
+        if !may_wait {
+            self.unasked = 0;
+        }
+        Some(Call {
+            entries: Arc::clone(&out.entries),
+            may_wait,
+        })
+    }
+
+    fn batch(&mut self) -> Vec<DeliverEntry> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = self.waiting.front() {
+            bytes += next.bytes;
+            let full = batch.len() >= self.limits.call_entries_max || bytes > self.limits.call_bytes_max;
+            if full && !batch.is_empty() {
+                break;
+            }
+            batch.extend(self.take_front());
+        }
+        batch
+    }
+
+    fn leave(&mut self, entries: Arc<Vec<DeliverEntry>>) {
+        // An entry that says of a gap only is something on its way as well.
+        let len = entries.iter().map(|entry| len(entry).max(1)).sum();
+        self.out_len += len;
+        self.out.push_back(Out { entries, len });
     }
 
     fn append(&mut self, waiting: Waiting) {
@@ -177,18 +234,32 @@ impl Lane {
         Some(entry)
     }
 
-    /// The call got no answer in time, and may have arrived all the same. It is made again, but for what has no offset, which
-    /// comes at most once. Slots that were refused, and may try again.
+    /// No answer came in time, or the way there broke: what is on its way may have arrived all the same. All of it leaves
+    /// again, but for what has no offset, which comes at most once. Slots that were refused, and may try again.
     pub fn unanswered(&mut self) -> Vec<Slot> {
-        if self.out.iter().any(|entry| !entry.unsequenced.is_empty()) {
-            Arc::make_mut(&mut self.out).retain(|entry| entry.unsequenced.is_empty());
+        (self.on_way, self.out_len, self.unasked) = (0, 0, 0);
+        for Out { mut entries, .. } in std::mem::take(&mut self.out) {
+            if entries.iter().any(|entry| !entry.unsequenced.is_empty()) {
+                Arc::make_mut(&mut entries).retain(|entry| entry.unsequenced.is_empty());
+            }
+            if !entries.is_empty() {
+                self.leave(entries);
+            }
         }
         self.room()
     }
 
-    /// The call was answered. What the answer says of entries that do not exist is ignored.
+    /// The oldest calls were answered. What the answer says of calls and entries that do not exist is ignored.
     pub fn answered(&mut self, answer: &DeliverAnswer) -> Answered {
-        let out = std::mem::take(&mut self.out);
+        let calls = usize::try_from(answer.calls).unwrap_or(usize::MAX).max(1);
+        let calls = calls.min(self.on_way);
+        self.on_way -= calls;
+        // Exceptions are of the last one.
+        let mut out = Arc::default();
+        for Out { entries, len } in self.out.drain(..calls) {
+            self.out_len -= len;
+            out = entries;
+        }
         let mut answered = Answered::default();
         for exception in &answer.exceptions {
             let entry = usize::try_from(exception.index)
@@ -332,9 +403,14 @@ mod tests {
         }
     }
 
+    /// The entries of the next call; none: there is none.
+    fn next(lane: &mut Lane) -> Vec<DeliverEntry> {
+        let call = lane.next_call();
+        call.map(|call| call.entries.to_vec()).unwrap_or_default()
+    }
+
     fn call(lane: &mut Lane) -> Vec<(Bytes, u64, usize)> {
-        let entries = lane.next_call().unwrap_or_default();
-        entries
+        next(lane)
             .iter()
             .map(|entry| (entry.topic.clone(), entry.prev_offset, entry.publications.len()))
             .collect()
@@ -350,21 +426,84 @@ mod tests {
         assert_eq!(call(&mut lane), [("a".into(), 0, 3), ("b".into(), 0, 3)]);
     }
 
+    fn with_credit(lane_credit: usize) -> Lane {
+        Lane::new(Limits {
+            lane_credit,
+            ..Limits::default()
+        })
+    }
+
+    fn answer_for(calls: u32) -> DeliverAnswer {
+        DeliverAnswer {
+            calls,
+            ..DeliverAnswer::default()
+        }
+    }
+
     #[test]
-    fn what_arrives_while_a_call_is_out_is_the_next_call() {
-        let mut lane = Lane::new(Limits::default());
+    fn with_a_credit_of_one_what_arrives_while_a_call_is_out_is_the_next_call() {
+        let mut lane = with_credit(1);
         lane.push(entry("a", 0, 1)).unwrap();
-        let first = call(&mut lane);
+        assert!(!lane.next_call().unwrap().may_wait);
         lane.push(entry("a", 1, 1)).unwrap();
-        assert_eq!(
-            call(&mut lane),
-            first,
-            "the call that has no answer is repeated as it was"
-        );
-        lane.answered(&DeliverAnswer::default());
-        assert_eq!(call(&mut lane), [("a".into(), 1, 1)]);
-        lane.answered(&DeliverAnswer::default());
+        lane.push(entry("a", 2, 1)).unwrap();
+        assert_eq!(lane.next_call(), None);
+        lane.answered(&answer_for(1));
+        assert_eq!(call(&mut lane), [("a".into(), 1, 2)]);
+        lane.answered(&answer_for(1));
         assert_eq!(lane.next_call(), None, "never an empty call");
+    }
+
+    #[test]
+    fn calls_leave_without_answers_until_the_credit_is_used_up_and_half_of_it_asks_for_one() {
+        let mut lane = with_credit(4);
+        let mut may_wait = Vec::new();
+        for offset in 0..4 {
+            lane.push(entry("a", offset, 1)).unwrap();
+            may_wait.push(lane.next_call().unwrap().may_wait);
+        }
+        assert_eq!(may_wait, [true, false, true, false]);
+        lane.push(entry("a", 4, 1)).unwrap();
+        lane.push(entry("a", 5, 1)).unwrap();
+        assert_eq!(lane.next_call(), None, "the credit is used up");
+        lane.answered(&answer_for(2));
+        assert_eq!(call(&mut lane), [("a".into(), 4, 2)], "what waited is one call");
+        lane.push(entry("a", 6, 1)).unwrap();
+        assert_eq!(lane.next_call(), None, "four are on their way again");
+        lane.answered(&answer_for(3));
+        assert_eq!(call(&mut lane), [("a".into(), 6, 1)]);
+    }
+
+    #[test]
+    fn calls_without_an_answer_are_repeated_in_their_order_before_anything_new() {
+        let mut lane = with_credit(4);
+        for topic in ["a", "b"] {
+            lane.push(entry(topic, 0, 1)).unwrap();
+            lane.next_call().unwrap();
+        }
+        lane.push(entry("c", 0, 1)).unwrap();
+        lane.unanswered();
+        for topic in ["a", "b", "c"] {
+            assert_eq!(call(&mut lane), [(topic.into(), 0, 1)]);
+        }
+        lane.answered(&answer_for(2));
+        lane.unanswered();
+        assert_eq!(call(&mut lane), [("c".into(), 0, 1)], "the others are answered");
+        lane.answered(&answer_for(u32::MAX));
+        assert_eq!(lane.next_call(), None);
+    }
+
+    #[test]
+    fn an_answer_is_no_answer_to_a_call_that_has_yet_to_leave_again() {
+        let mut lane = with_credit(4);
+        for topic in ["a", "b"] {
+            lane.push(entry(topic, 0, 1)).unwrap();
+            lane.next_call().unwrap();
+        }
+        lane.unanswered();
+        lane.next_call().unwrap();
+        lane.answered(&answer_for(2));
+        assert_eq!(call(&mut lane), [("b".into(), 0, 1)]);
     }
 
     #[test]
@@ -389,7 +528,7 @@ mod tests {
         lane.push(unsequenced(1)).unwrap();
         lane.push(entry("a", 1, 1)).unwrap();
         lane.push(entry("a", 2, 1)).unwrap();
-        let entries = lane.next_call().unwrap_or_default();
+        let entries = next(&mut lane);
         let kinds: Vec<(usize, usize)> = entries
             .iter()
             .map(|entry| (entry.publications.len(), entry.unsequenced.len()))
@@ -406,9 +545,8 @@ mod tests {
             publication: fleeting.publications.pop(),
             to: Vec::new(),
         }];
-        let topics = |call: Option<Arc<Vec<DeliverEntry>>>| {
-            let entries = call.unwrap_or_default();
-            entries
+        let topics = |lane: &mut Lane| {
+            next(lane)
                 .iter()
                 .map(|entry| entry.topic.clone())
                 .collect::<Vec<_>>()
@@ -417,19 +555,15 @@ mod tests {
         lane.push(entry("a", 0, 1)).unwrap();
         lane.push(fleeting.clone()).unwrap();
         lane.push(entry("c", 0, 1)).unwrap();
-        assert_eq!(topics(lane.next_call()), ["a", "b", "c"]);
+        assert_eq!(topics(&mut lane), ["a", "b", "c"]);
         lane.unanswered();
-        assert_eq!(topics(lane.next_call()), ["a", "c"]);
+        assert_eq!(topics(&mut lane), ["a", "c"]);
         lane.answered(&DeliverAnswer::default());
         lane.push(fleeting).unwrap();
-        assert_eq!(topics(lane.next_call()), ["b"]);
+        assert_eq!(topics(&mut lane), ["b"]);
         lane.unanswered();
         lane.push(entry("d", 0, 1)).unwrap();
-        assert_eq!(
-            topics(lane.next_call()),
-            ["d"],
-            "nothing is left of the call before"
-        );
+        assert_eq!(topics(&mut lane), ["d"], "nothing is left of the call before");
     }
 
     #[test]
@@ -524,8 +658,9 @@ mod tests {
             },
         };
         assert_eq!(answered.exceptions[0].says, says);
-        assert_eq!(call(&mut lane), [("a".into(), 5, 1)]);
-        assert_eq!(lane.next_call().unwrap()[0].owner_epoch, 2);
+        let entries = next(&mut lane);
+        assert_eq!(entries.len(), 1);
+        assert_eq!((entries[0].prev_offset, entries[0].owner_epoch), (5, 2));
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub struct Limits {
     pub call_entries_max: usize,
     /// Bytes in one Deliver call; the first entry goes whatever its size. Far below the 4 MiB a message may have.
     pub call_bytes_max: usize,
+    /// Publications that may be on their way to one gateway in calls it has not answered; beyond, what comes waits for an
+    /// answer and leaves together. 1: one call at a time. Half of it at most goes without asking for an answer at once.
+    pub lane_credit: usize,
     /// Bytes that wait for one gateway. Beyond, entries are dropped and fetched again from the history.
     pub lane_bytes_max: usize,
     /// What is to go wrong.
@@ -96,6 +99,7 @@ impl Default for Limits {
             entry_bytes_max: 256 * 1024,
             call_entries_max: 512,
             call_bytes_max: 256 * 1024,
+            lane_credit: 8,
             lane_bytes_max: 16 * 1024 * 1024,
             #[cfg(feature = "planted-bugs")]
             planted: None,

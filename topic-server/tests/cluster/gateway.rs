@@ -90,7 +90,7 @@ impl Service for Deliveries {
             let answer = resolved.map(|()| deliveries.take(call));
             std::future::ready(answer.map_err(|unknown| Status::invalid_argument(unknown.to_string())))
         };
-        let answers = grpc::answers(calls.into_inner(), std::future::pending(), answer);
+        let answers = grpc::answer_deliveries(calls.into_inner(), std::future::pending(), answer);
         Ok(Response::new(answers))
     }
 

@@ -61,6 +61,7 @@ impl Gateway {
             incarnation: 0,
             bind_seq: self.interest.seq(),
             exceptions,
+            calls: 1,
         };
         effects.push(Effect::Delivered(call, answer));
     }

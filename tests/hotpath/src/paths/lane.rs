@@ -1,19 +1,18 @@
 //! What waits for one gateway, made calls.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ringcast_proto::v1::{DeliverAnswer, DeliverEntry, Publication};
 use ringcast_topic_server_core::Limits;
-use ringcast_topic_server_core::lane::{Answered, Full, Lane};
+use ringcast_topic_server_core::lane::{Answered, Call, Full, Lane};
 
 use super::joined::epoch;
 use crate::cluster::{OWNER_EPOCH, bytes, event, payload};
 use crate::meter::Meter;
 
 type Push = fn(&mut Lane, DeliverEntry) -> Result<(), Full>;
-type NextCall = fn(&mut Lane) -> Option<Arc<Vec<DeliverEntry>>>;
+type NextCall = fn(&mut Lane) -> Option<Call>;
 type Answer = fn(&mut Lane, &DeliverAnswer) -> Answered;
 
 pub(super) fn topics(meter: &mut Meter) {
@@ -59,7 +58,7 @@ fn one_call(meter: &mut Meter, topics: &[Bytes], entries: u64) {
             for entry in pushed {
                 push(&mut lane, entry).expect("the lane is empty");
             }
-            let called = next_call(&mut lane).map_or(0, |entries| entries.len());
+            let called = next_call(&mut lane).map_or(0, |call| call.entries.len());
             (called, answered_by(&mut lane, &answer))
         });
         assert_eq!(called, topics.len());

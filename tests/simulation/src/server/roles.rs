@@ -148,7 +148,7 @@ impl Server {
             return;
         };
         self.begin(table.slots());
-        let gone = self.update_lanes(&table);
+        let gone = self.update_lanes(env, &table);
         self.table = Some(Arc::new(table));
         for gateway in gone {
             self.tell_all(env, &Input::GatewayGone(gateway));

@@ -32,10 +32,18 @@ enum Op {
         to_one: bool,
     },
     Flush,
-    /// The lane's call reaches the gateway; its answer may get lost, so that the call is repeated.
-    Call {
+    /// The lane's next call reaches the gateway.
+    Send {
         to: usize,
-        answer_lost: bool,
+    },
+    /// The gateway's next answer reaches the lane.
+    Answer {
+        to: usize,
+    },
+    /// The stream of calls breaks: so many that leave do not arrive, and no answer does, so that all is repeated.
+    Break {
+        to: usize,
+        lost: usize,
     },
     /// The gateway acts as if it had never seen the next entry.
     Miss {
@@ -56,7 +64,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (gateways.clone(), topics.clone(), any::<bool>())
             .prop_map(|(from, topic, to_one)| Op::Once { from, topic, to_one }),
         3 => Just(Op::Flush),
-        4 => (gateways.clone(), any::<bool>()).prop_map(|(to, answer_lost)| Op::Call { to, answer_lost }),
+        5 => gateways.clone().prop_map(|to| Op::Send { to }),
+        4 => gateways.clone().prop_map(|to| Op::Answer { to }),
+        1 => (gateways.clone(), 0..4_usize).prop_map(|(to, lost)| Op::Break { to, lost }),
         1 => gateways.clone().prop_map(|at| Op::Miss { at }),
         1 => (gateways, topics).prop_map(|(gateway, topic)| Op::Rebind { gateway, topic }),
     ]
@@ -73,7 +83,9 @@ proptest! {
                 Op::Publish { from, topic, count, again } => world.publish(from, topic, count, again),
                 Op::Once { from, topic, to_one } => world.publish_once(from, topic, to_one),
                 Op::Flush => world.flush(),
-                Op::Call { to, answer_lost } => drop(world.call(to, answer_lost)),
+                Op::Send { to } => drop(world.send(to)),
+                Op::Answer { to } => drop(world.answer(to)),
+                Op::Break { to, lost } => world.break_off(to, lost),
                 Op::Miss { at } => world.gateways[at].misses = true,
                 Op::Rebind { gateway, topic } => world.bind(gateway, topic),
             }
@@ -102,19 +114,20 @@ proptest! {
 
     #[test]
     fn a_lane_loses_and_reorders_nothing_and_keeps_its_bounds(
-        pushes in prop::collection::vec((0..4_u64, 1..5_u64, any::<bool>()), 1..200),
+        pushes in prop::collection::vec((0..4_u64, 1..5_u64, any::<bool>(), 0..3_u32), 1..200),
         lane_bytes_max in 500..5_000_usize,
+        lane_credit in 1..10_usize,
     ) {
         let limits = Limits {
-            lane_bytes_max, call_entries_max: 3, call_bytes_max: 900, entry_publications_max: 6, ..Limits::default()
+            lane_bytes_max, lane_credit, call_entries_max: 3, call_bytes_max: 900, entry_publications_max: 6, ..Limits::default()
         };
         let mut lane = Lane::new(limits.clone());
         let mut heads = [0; 4];
         let mut arrived = [0; 4];
         let mut calls = |lane: &mut Lane| {
-            let Some(entries) = lane.next_call() else { return false };
-            assert!(!entries.is_empty() && entries.len() <= 3);
-            for entry in entries.iter() {
+            let Some(call) = lane.next_call() else { return false };
+            assert!(!call.entries.is_empty() && call.entries.len() <= 3);
+            for entry in call.entries.iter() {
                 let topic = &mut arrived[entry.slot as usize];
                 assert!(entry.publications.len() <= 6);
                 assert_eq!(entry.prev_offset, *topic, "out of order");
@@ -123,10 +136,12 @@ proptest! {
                     assert_eq!(publication.offset, *topic);
                 }
             }
-            lane.answered(&DeliverAnswer::default());
             true
         };
-        for (slot, count, call) in pushes {
+        let answer = |lane: &mut Lane, calls| {
+            lane.answered(&DeliverAnswer { calls, ..DeliverAnswer::default() });
+        };
+        for (slot, count, call, answered) in pushes {
             let head = &mut heads[slot as usize];
             let publication = |offset| Publication { offset, ..Publication::default() };
             let entry = DeliverEntry {
@@ -143,8 +158,17 @@ proptest! {
             if call {
                 calls(&mut lane);
             }
+            if answered > 0 {
+                answer(&mut lane, answered);
+            }
         }
-        while calls(&mut lane) {}
+        while calls(&mut lane) {
+            answer(&mut lane, 1);
+        }
+        answer(&mut lane, u32::MAX);
+        while calls(&mut lane) {
+            answer(&mut lane, 1);
+        }
         prop_assert_eq!(lane.waiting_bytes(), 0, "bytes are counted as they were");
         prop_assert_eq!(arrived, heads);
     }

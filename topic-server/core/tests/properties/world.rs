@@ -1,6 +1,6 @@
 //! A slot, its lanes, and gateways as far as an owner can see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use ringcast_proto::record::{Cause, SlotRecord};
@@ -93,9 +93,20 @@ impl Gateway {
     }
 }
 
+/// What a gateway has answered, and what it has yet to.
+#[derive(Default)]
+pub(crate) struct Answers {
+    on_way: VecDeque<DeliverAnswer>,
+    /// Calls whose answer waits for that of a later one.
+    kept_back: u32,
+    /// The calls of which the lane has no answer.
+    unanswered: VecDeque<Vec<DeliverEntry>>,
+}
+
 pub(crate) struct World {
     pub(crate) slot: Slot,
     pub(crate) lanes: Vec<Lane>,
+    pub(crate) answers: Vec<Answers>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) numbers: Vec<u64>,
     pub(crate) binds: u64,
@@ -119,6 +130,7 @@ impl World {
         let mut world = World {
             slot: Slot::new(Number(0), limits.clone()),
             lanes: (0..GATEWAYS).map(|_| Lane::new(limits.clone())).collect(),
+            answers: (0..GATEWAYS).map(|_| Answers::default()).collect(),
             gateways: (0..GATEWAYS).map(|_| Gateway::default()).collect(),
             numbers: vec![0; GATEWAYS],
             binds: 0,
@@ -303,24 +315,39 @@ impl World {
         }
     }
 
-    /// Whether there was anything to call about.
-    pub(crate) fn call(&mut self, to: usize, answer_lost: bool) -> bool {
-        let Some(entries) = self.lanes[to].next_call() else {
+    /// The lane's next call, if it may make one, arrives and is handled.
+    pub(crate) fn send(&mut self, to: usize) -> bool {
+        let Some(call) = self.lanes[to].next_call() else {
             return false;
         };
-        assert!(!entries.is_empty() && entries.len() <= self.limits.call_entries_max);
-        let answer = self.gateways[to].deliver(&entries);
-        if answer_lost {
-            for _ in self.lanes[to].unanswered() {
-                self.apply(Input::LaneRoom(gateway(to)));
-            }
-            let mut again = entries.to_vec();
-            again.retain(|entry| entry.unsequenced.is_empty());
-            if !again.is_empty() {
-                assert_eq!(*self.lanes[to].next_call().unwrap(), again, "repeated as it was");
-            }
-            return true;
+        let len = call.entries.len();
+        assert!((1..=self.limits.call_entries_max).contains(&len));
+        let mut answer = self.gateways[to].deliver(&call.entries);
+        let answers = &mut self.answers[to];
+        answer.calls = 1 + answers.kept_back;
+        answers.kept_back = 0;
+        if call.may_wait && answer.exceptions.is_empty() {
+            answers.kept_back = answer.calls;
+        } else {
+            answers.on_way.push_back(answer);
         }
+        answers.unanswered.push_back(call.entries.to_vec());
+        true
+    }
+
+    /// The gateway's next answer arrives; one that was kept back leaves for want of another.
+    pub(crate) fn answer(&mut self, to: usize) -> bool {
+        let answers = &mut self.answers[to];
+        let kept_back = |calls| DeliverAnswer {
+            calls,
+            ..DeliverAnswer::default()
+        };
+        let answer = match answers.on_way.pop_front() {
+            Some(answer) => answer,
+            None if answers.kept_back > 0 => kept_back(std::mem::take(&mut answers.kept_back)),
+            None => return false,
+        };
+        answers.unanswered.drain(..answer.calls as usize);
         let answered = self.lanes[to].answered(&answer);
         for exception in answered.exceptions {
             let Says::NeedFrom(cursor) = exception.says else {
@@ -338,6 +365,24 @@ impl World {
         true
     }
 
+    /// So many calls leave and do not arrive, and no answer does either.
+    pub(crate) fn break_off(&mut self, to: usize, lost: usize) {
+        let mut unanswered = std::mem::take(&mut self.answers[to]).unanswered;
+        unanswered.extend((0..lost).map_while(|_| Some(self.lanes[to].next_call()?.entries.to_vec())));
+        for _ in self.lanes[to].unanswered() {
+            self.apply(Input::LaneRoom(gateway(to)));
+        }
+        for mut again in unanswered {
+            again.retain(|entry| entry.unsequenced.is_empty());
+            if !again.is_empty() {
+                let next = self.lanes[to].next_call();
+                assert_eq!(*next.unwrap().entries, again, "repeated as it was");
+            }
+        }
+        // And once more, in the test's sight.
+        self.lanes[to].unanswered();
+    }
+
     /// Nothing goes wrong any more: publish once to every topic and let everything arrive.
     pub(crate) fn heal(&mut self) {
         for gateway in &mut self.gateways {
@@ -347,8 +392,8 @@ impl World {
         (0..TOPICS).for_each(|topic| self.publish(0, topic, 1, 0));
         for _ in 0..10_000 {
             self.flush();
-            let called: Vec<bool> = (0..GATEWAYS).map(|to| self.call(to, false)).collect();
-            if !called.contains(&true) {
+            let busy: Vec<bool> = (0..GATEWAYS).map(|to| self.send(to) | self.answer(to)).collect();
+            if !busy.contains(&true) {
                 return;
             }
         }

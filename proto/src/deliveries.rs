@@ -108,20 +108,18 @@ where
             let call = tokio::select! {
                 biased;
                 // A stream that waits for calls would keep the server from ending.
-                () = &mut stop => None,
-                call = calls.message() => Some(call),
-                () = &mut due, if owed.is_some() => None,
+                () = &mut stop => {
+                    let last = owed.ok_or_else(|| Status::unavailable("the node is shutting down"));
+                    return Some((last, None));
+                }
+                call = calls.message() => call,
+                () = &mut due, if owed.is_some() => {
+                    return owed.map(|answer| (Ok(answer), Some((calls, stop, handle, due))));
+                }
             };
             let call = match call {
-                Some(Ok(Some(call))) => call,
-                Some(Ok(None)) => return None,
-                Some(Err(status)) => return Some((Err(status), None)),
-                None => {
-                    let Some(answer) = owed else {
-                        return Some((Err(Status::unavailable("the node is shutting down")), None));
-                    };
-                    return Some((Ok(answer), Some((calls, stop, handle, due))));
-                }
+                Ok(call) => call?,
+                Err(status) => return Some((Err(status), None)),
             };
             let may_wait = call.may_wait;
             let mut answer = match handle(call).await {
@@ -146,7 +144,7 @@ where
 mod tests {
     use std::sync::Arc;
 
-    use tokio_util::sync::CancellationToken;
+    use tokio::sync::Notify;
     use tonic::{Code, Request};
 
     use super::*;
@@ -165,7 +163,7 @@ mod tests {
 
     /// Answers with the number it is called with.
     struct Echo {
-        stop: CancellationToken,
+        stop: Arc<Notify>,
         /// Hears of each call as it is handled.
         handled: mpsc::Sender<u64>,
     }
@@ -192,7 +190,8 @@ mod tests {
                     }),
                 })
             };
-            let stop = self.stop.clone().cancelled_owned();
+            let stop = Arc::clone(&self.stop);
+            let stop = async move { stop.notified().await };
             Ok(Response::new(answer_deliveries(calls.into_inner(), stop, answer)))
         }
 
@@ -214,17 +213,17 @@ mod tests {
     struct World {
         deliveries: Deliveries,
         client: LaneClient,
-        stop: CancellationToken,
+        stop: Arc<Notify>,
         handled: mpsc::Receiver<u64>,
         _served: Served,
     }
 
     impl World {
         fn start() -> World {
-            let stop = CancellationToken::new();
+            let stop = Arc::<Notify>::default();
             let (tell, handled) = mpsc::channel(8);
             let echo = Echo {
-                stop: stop.clone(),
+                stop: Arc::clone(&stop),
                 handled: tell,
             };
             let served = Served::start(GatewayServer::new(echo));
@@ -308,9 +307,8 @@ mod tests {
             world.send(number, true).await.unwrap();
             assert_eq!(world.handled.recv().await, Some(number));
         }
-        world.stop.cancel();
+        world.stop.notify_one();
         assert_eq!(world.answer().await.unwrap(), (11, 2, 0));
-        world.send(12, true).await.unwrap();
         assert_eq!(world.answer().await.unwrap_err().code(), Code::Unavailable);
     }
 }

@@ -401,7 +401,7 @@ def judge(found):
     """(law, what, met) of every promise, and of every point that could not be measured."""
     verdicts = []
     for law in LAWS:
-        runs = found[law.key]
+        runs = found.get(law.key, [])  # none: measured before there was such a law
         at = points(runs)
         for rounds in runs:
             for figures in rounds:
@@ -416,7 +416,7 @@ def table(found):
     """For people, on a terminal."""
     lines = [("LAW", "OF", "FIGURES")]
     for law in LAWS:
-        for point in points(found[law.key]):
+        for point in points(found.get(law.key, [])):
             figures = ", ".join(f"{name} {bars.short(value)}" for name, value in point.items() if name != "x")
             lines.append((law.title, f"{point['x']:,.0f}", figures))
     promises = [("", "PROMISE", "")] + [(bars.verdict(met), what, law.title) for law, what, met in judge(found)]
@@ -433,7 +433,7 @@ def unclean(found):
     return [
         f"{law.title}, {figures['x']} {law.x_name}: {figures['failed']}"
         for law in LAWS
-        for rounds in found[law.key]
+        for rounds in found.get(law.key, [])
         for figures in rounds
         if "failed" in figures
     ]

@@ -45,6 +45,8 @@ def of_laws(measured):
     drawings = {}
     verdicts = laws.judge(measured["found"])
     for law in laws.LAWS:
+        if law.key not in measured["found"]:
+            continue  # measured before there was such a law
         at = laws.points(measured["found"][law.key])
         parts.append(f"### {law.title}")
         told = [(what, verdict(met)) for of, what, met in verdicts if of is law]

@@ -72,8 +72,8 @@ def received_by_itself(cluster):
 
 
 def received_for_publishes(before, after, by_itself):
-    """What was received between two looks, less what is received in any case. Of a connection that has no more than that
-    nothing counts, nor does what it has less."""
+    """What was received between two looks, less what is received in any case. A connection that is hardly off
+    that counts for nothing."""
     seconds, total = after["at"] - before["at"], 0
     for end, count in after["received"].items():
         more = count - before["received"].get(end, 0) - by_itself.get(end, 0) * seconds

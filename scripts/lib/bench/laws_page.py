@@ -10,7 +10,7 @@ HEAD = """## How costs grow
 Clusters of separate processes: a coordinator, topic servers and gateways as each table says (2 topic servers where it does
 not), all on this machine. Counts are those of the topic servers' metrics, over the publishes they appended meanwhile; bytes
 are what went over all connections between nodes, in both directions, as the system counts them, less what goes there when
-nothing is published. {rounds} round{s}; a figure is
+nothing is published; a connection that is not further off that than two keep-alives, 34 bytes, counts for nothing. {rounds} round{s}; a figure is
 their median."""
 
 NAMES = {
